@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+// The only place that starts threads. OpenMP, so that torch's pool is reused, not doubled.
+#pragma once
+
+#include <cstdint>
+
+namespace vivace {
+
+// `wanted`, or 1 in a forked child: libgomp's threads do not survive a fork, and waiting for them hangs.
+int usable_threads(int wanted);
+
+// f(i) for i in [0, n). Each i runs whole on one thread, so results do not depend on the thread count.
+template <class F>
+void parallel_for(int threads, std::int64_t n, const F& f) {
+  threads = usable_threads(threads);
+  if (threads > n) threads = static_cast<int>(n);
+  if (threads <= 1) {
+    for (std::int64_t i = 0; i < n; ++i) f(i);
+    return;
+  }
+#pragma omp parallel for num_threads(threads) schedule(static)
+  for (std::int64_t i = 0; i < n; ++i) f(i);
+}
+
+}  // namespace vivace
