@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 # The CPU build of torch serves every target here but `gpu`; a torch that is already installed is kept.
 TORCH ?= torch==2.13.0
 ARCHS ?= 90-real
+EDITABLE = -Ccmake.define.VIVACE_SIMT=ON -Ccmake.define.VIVACE_SIMT_SANITIZE=ON \
+  -Ccmake.define.VIVACE_CUDA_ARCHS="$(ARCHS)"
 # One thread of the tests per core; numerics do not depend on it.
 export OMP_NUM_THREADS ?= 2
 
@@ -14,13 +16,12 @@ export OMP_NUM_THREADS ?= 2
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -c "import torch" 2>/dev/null || $(BIN)/pip install -q "$(TORCH)"
-	$(BIN)/pip install -q "scikit-build-core>=0.11" "pybind11>=3.0" ninja
-	$(BIN)/python tools/install_extras.py test dev bench
+	$(BIN)/pip install -q "scikit-build-core>=0.11" "pybind11>=3.0" ninja "cmake>=3.25"
+	$(BIN)/pip install -q --no-build-isolation $(EDITABLE) -e ".[test,dev,bench]"
 	touch $@
 
 dev: $(VENV)/.installed  ## editable install with the emulated module; rebuilds what changed
-	$(BIN)/pip install -q --no-build-isolation --no-deps -e . \
-	  -Ccmake.define.VIVACE_SIMT=ON -Ccmake.define.VIVACE_CUDA_ARCHS="$(ARCHS)"
+	$(BIN)/pip install -q --no-build-isolation --no-deps $(EDITABLE) -e .
 
 test: dev  ## the whole test suite
 	$(BIN)/python -m pytest -q $(PYTEST_ARGS)

@@ -28,7 +28,7 @@ _HOME = {
     "DacModel": "vivace.models.dac",
 }
 _MODULES = ("audio", "models", "ops")
-__all__ = [*sorted(_HOME), *_MODULES]  # noqa: PLE0604
+__all__ = [*sorted(_HOME), *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -65,7 +65,7 @@ def backend(name: str) -> Iterator[None]:
     A forced backend never falls back: an op that it cannot run raises RuntimeError. Raises
     ValueError for an unknown name. Applies to the current thread (or asyncio task) alone.
     """
-    # "auto" inside another block undoes that block, and inside VIVACE_BACKEND that variable's choice.
+    # "auto" is kept as a value: it undoes the choice of an outer block, or of VIVACE_BACKEND.
     token = _forced.set(_checked(name, "backend") or "auto")
     try:
         yield
@@ -75,9 +75,7 @@ def backend(name: str) -> Iterator[None]:
 
 def needs_grad(args: tuple[Any, ...]) -> bool:
     """Whether autograd would record a call with these arguments."""
-    return torch.is_grad_enabled() and any(
-        isinstance(a, Tensor) and a.requires_grad for a in args
-    )
+    return torch.is_grad_enabled() and any(isinstance(a, Tensor) and a.requires_grad for a in args)
 
 
 class Op:
@@ -98,7 +96,7 @@ class Op:
         self._supports: Callable[..., str | None] | None = None
         _ops[self.name] = self
         _library.define(self.name + torch.library.infer_schema(reference, mutates_args=()))
-        # One Python implementation for every device: it chooses at run time, as the eager path does.
+        # One implementation for every device: it chooses at run time, as the eager path does.
         _library.impl(self.name, self._run, "CompositeExplicitAutograd")
         _library.impl(self.name, self._autograd, "Autograd")
         _library._register_fake(self.name, reference)
@@ -162,7 +160,7 @@ class Op:
 
 
 def select(op: Op, args: tuple[Any, ...]) -> ModuleType | None:
-    """The native module that runs this call, or None for torch. Raises where a backend is forced."""
+    """The native module that runs this call, or None for torch; raises if a forced one cannot."""
     forced = forced_backend()
     if forced == "torch":
         return None

@@ -1,4 +1,4 @@
-"""What this machine and this installation offer: the answers behind `vivace env` and `vivace explain`."""
+"""What this machine and installation offer: behind `vivace env` and `vivace explain`."""
 
 import importlib.metadata
 import os
@@ -39,7 +39,7 @@ def env() -> dict[str, Any]:
 
 
 def explain() -> str:
-    """A table of ops and what runs them here: automatic choice per device, and why not otherwise."""
+    """A table of ops and what runs them here, or why torch does."""
     forced = _dispatch.forced_backend()
     lines = [
         f"backend: {forced or 'automatic'}"
@@ -52,7 +52,7 @@ def explain() -> str:
         lines.append(f"{op.name:<20} {cpu:<28} {cuda}")
     lines += [
         "",
-        "A kernel also steps aside where a gradient is needed, or where torch is faster for the shape.",
+        "A kernel also steps aside where a gradient is needed or torch is faster for the shape.",
     ]
     return "\n".join(lines)
 

@@ -28,9 +28,7 @@ def _(x: Tensor, alpha: Tensor) -> None:
     if not x.is_floating_point():
         raise TypeError(f"snake: x must be a float tensor, got {x.dtype}")
     if alpha.ndim != 1 or alpha.shape[0] != x.shape[1]:
-        raise ValueError(
-            f"snake: alpha must have shape ({x.shape[1]},), got {tuple(alpha.shape)}"
-        )
+        raise ValueError(f"snake: alpha must have shape ({x.shape[1]},), got {tuple(alpha.shape)}")
 
 
 @snake.supports

@@ -1,0 +1,105 @@
+"""Fixtures of the whole suite: seeded randomness, and `backend` × `dtype` for ops."""
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+
+import vivace
+from vivace import _dispatch
+
+_CUDA_REQUIRED = os.environ.get("VIVACE_FAIL_WITHOUT_CUDA", "") not in ("", "0")
+_ISA_LEVELS = ("generic", "avx2", "avx512", "amx")
+
+
+@dataclass(frozen=True)
+class Backend:
+    """Where an op test runs: a forced backend, and for `cpu` the cap on the instruction set."""
+
+    name: str
+    isa: str = ""
+
+    @property
+    def device(self) -> str:
+        return "cuda" if self.name == "cuda" else "cpu"
+
+    def missing(self) -> str | None:
+        if self.name == "torch":
+            return None
+        module = _dispatch.load(self.name)
+        if module is None:
+            return f"vivace._{self.name} is not built"
+        if self.name == "cuda" and not torch.cuda.is_available():
+            return "no GPU"
+        if self.name == "cpu":
+            detected = _ISA_LEVELS.index(module.detected_isa())
+            if detected < _ISA_LEVELS.index(self.isa):
+                return f"this CPU has no {self.isa}"
+        return None
+
+    @contextlib.contextmanager
+    def active(self) -> Iterator["Backend"]:
+        module = _dispatch.load("cpu") if self.name == "cpu" else None
+        if module is not None:
+            module.set_isa_cap(self.isa)
+        try:
+            with vivace.backend(self.name):
+                yield self
+        finally:
+            if module is not None:
+                module.set_isa_cap("")
+
+
+BACKENDS = {
+    "torch": Backend("torch"),
+    "cpu-avx2": Backend("cpu", "avx2"),
+    "cpu-avx512": Backend("cpu", "avx512"),
+    "simt": Backend("simt"),
+    "cuda": Backend("cuda"),
+}
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """Each backend in turn, forced. What this machine lacks is skipped by name."""
+    chosen = BACKENDS[request.param]
+    reason = chosen.missing()
+    if reason is not None:
+        if chosen.name == "cuda" and _CUDA_REQUIRED:
+            pytest.fail(f"VIVACE_FAIL_WITHOUT_CUDA is set, but: {reason}")
+        if chosen.name == "simt" and os.environ.get("CI"):
+            pytest.fail(f"CI must run the CUDA kernels, but: {reason}")
+        pytest.skip(reason)
+    with chosen.active() as active, torch.no_grad():
+        yield active
+
+
+@pytest.fixture(params=[torch.float32, torch.float16, torch.bfloat16], ids=["f32", "f16", "bf16"])
+def dtype(request: pytest.FixtureRequest) -> torch.dtype:
+    return request.param
+
+
+@pytest.fixture
+def cuda() -> str:
+    """The device "cuda" for tests that need a GPU; they skip, or fail where one is required."""
+    if not torch.cuda.is_available():
+        if _CUDA_REQUIRED:
+            pytest.fail("VIVACE_FAIL_WITHOUT_CUDA is set, but torch sees no GPU")
+        pytest.skip("no GPU")
+    return "cuda"
+
+
+@pytest.fixture(autouse=True)
+def _seeded(request: pytest.FixtureRequest) -> int:
+    """Every test has its own seed, printed when it fails; VIVACE_TEST_SEED shifts all of them."""
+    shift = int(os.environ.get("VIVACE_TEST_SEED", "0"))
+    seed = (zlib.crc32(request.node.nodeid.encode()) + shift) % 2**32
+    torch.manual_seed(seed)
+    np.random.seed(seed)
+    print(f"seed {seed}")
+    return seed
