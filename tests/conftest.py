@@ -5,6 +5,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ import vivace
 from vivace import _dispatch
 
 _CUDA_REQUIRED = os.environ.get("VIVACE_FAIL_WITHOUT_CUDA", "") not in ("", "0")
+_CSRC = Path(__file__).parent.parent / "csrc"
 _ISA_LEVELS = ("generic", "avx2", "avx512", "amx")
 
 
@@ -42,6 +44,13 @@ class Backend:
                 return f"this CPU has no {self.isa}"
         return None
 
+    def without_kernel(self, op: str) -> str | None:
+        """A kernel may be missing only if its source is: a module that lost one is an error."""
+        folder, suffix = ("cpu", "cpp") if self.name == "cpu" else ("cuda", "cu")
+        if self.name == "torch" or (_CSRC / folder / f"{op}.{suffix}").exists():
+            return None
+        return f"csrc/{folder} has no {op}"
+
     @contextlib.contextmanager
     def active(self) -> Iterator["Backend"]:
         module = _dispatch.load("cpu") if self.name == "cpu" else None
@@ -59,6 +68,7 @@ BACKENDS = {
     "torch": Backend("torch"),
     "cpu-avx2": Backend("cpu", "avx2"),
     "cpu-avx512": Backend("cpu", "avx512"),
+    "cpu-amx": Backend("cpu", "amx"),
     "simt": Backend("simt"),
     "cuda": Backend("cuda"),
 }
@@ -68,7 +78,8 @@ BACKENDS = {
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
     """Each backend in turn, forced. What this machine lacks is skipped by name."""
     chosen = BACKENDS[request.param]
-    reason = chosen.missing()
+    op = request.module.__name__.rpartition(".test_")[2]
+    reason = chosen.missing() or chosen.without_kernel(op)
     if reason is not None:
         if chosen.name == "cuda" and _CUDA_REQUIRED:
             pytest.fail(f"VIVACE_FAIL_WITHOUT_CUDA is set, but: {reason}")

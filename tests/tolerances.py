@@ -5,9 +5,13 @@ that sums k products passes `terms=k`: independent rounding errors grow with the
 """
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from tests.conftest import Backend
 
 TOLERANCES = {
     torch.float64: (1e-12, 1e-12),
@@ -24,3 +28,9 @@ def assert_close(actual: Tensor, truth: Tensor, dtype: torch.dtype, *, terms: in
     torch.testing.assert_close(
         actual.double(), truth.double(), rtol=rtol * scale, atol=atol * scale
     )
+
+
+def product_dtype(backend: "Backend", dtype: torch.dtype) -> torch.dtype:
+    """The row of the table for an op that multiplies matrices: tf32 has float16's mantissa."""
+    tensor_cores = backend.name in ("cuda", "simt", "simt_asan", "simt_race")
+    return torch.float16 if tensor_cores and dtype == torch.float32 else dtype

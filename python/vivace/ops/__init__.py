@@ -1,5 +1,17 @@
 """The ops: each a torch reference, which is also its fallback, with kernels beside it."""
 
+from vivace.ops.conv1d import conv1d
+from vivace.ops.conv_transpose1d import conv_transpose1d
+from vivace.ops.residual_unit import residual_unit
+from vivace.ops.rvq_decode import rvq_decode
+from vivace.ops.rvq_encode import rvq_encode
 from vivace.ops.snake import snake
 
-__all__ = ["snake"]
+__all__ = [
+    "conv1d",
+    "conv_transpose1d",
+    "residual_unit",
+    "rvq_decode",
+    "rvq_encode",
+    "snake",
+]

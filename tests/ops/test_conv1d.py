@@ -1,0 +1,211 @@
+"""conv1d: shapes of DAC, EnCodec and HiFi-GAN, ragged tails, every prologue and epilogue."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.conftest import Backend
+from tests.tolerances import assert_close, product_dtype
+from vivace.ops.conv1d import conv1d, conv1d_length
+
+
+@dataclass(frozen=True)
+class Case:
+    batch: int
+    time: int
+    channels_in: int
+    channels_out: int
+    kernel: int
+    stride: int = 1
+    dilation: int = 1
+    pad: tuple[int, int] = (0, 0)
+    activation: str = "none"
+    residual: bool = False
+    lengths: tuple[int, ...] | None = None
+    reflect: bool = False
+    tanh: bool = False
+
+    @property
+    def frames(self) -> int:
+        return conv1d_length(self.time, self.kernel, self.stride, self.dilation, sum(self.pad))
+
+
+CASES = {
+    "one": Case(1, 1, 1, 1, 1),
+    "ragged": Case(2, 37, 24, 40, 7, 1, 3, (9, 9), "snake"),  # tails in time and both channels
+    "shorter_than_a_tile": Case(1, 5, 32, 32, 7, 1, 9, (27, 27), "snake"),
+    "tile_plus_one": Case(1, 129, 96, 96, 7, 1, 1, (3, 3), "snake"),
+    "k1_residual": Case(2, 70, 48, 48, 1, 1, 1, (0, 0), "snake", residual=True),
+    "lengths": Case(3, 60, 32, 48, 7, 1, 9, (27, 27), "snake", lengths=(60, 31, 0)),
+    "stream_piece": Case(1, 61, 32, 32, 7, 1, 9, (0, 0), "snake"),
+    "stride_even": Case(2, 50, 32, 64, 8, 4, 1, (2, 2), "snake"),
+    "stride_odd": Case(2, 53, 24, 48, 10, 5, 1, (3, 3), "snake", lengths=(53, 22)),
+    "one_channel_in": Case(2, 300, 1, 64, 7, 1, 1, (3, 3)),
+    "one_channel_out": Case(2, 300, 96, 1, 7, 1, 1, (3, 3), "snake", tanh=True),
+    "odd_channels": Case(1, 33, 13, 19, 3, 1, 1, (1, 1)),  # no row is a multiple of 16 bytes
+    "encodec": Case(2, 47, 32, 16, 3, 1, 2, (4, 0), "elu", residual=False, reflect=True),
+    "encodec_lengths": Case(2, 47, 32, 16, 4, 2, 1, (2, 1), "elu", lengths=(47, 20), reflect=True),
+    "hifigan_k11": Case(1, 90, 64, 64, 11, 1, 5, (25, 25), "leaky_relu", residual=True),
+    "dac_44khz.block1": Case(1, 689, 768, 768, 7, 1, 9, (27, 27), "snake"),
+    "dac_44khz.block3": Case(1, 22050, 192, 192, 7, 1, 9, (27, 27), "snake"),
+    "dac_44khz.block4": Case(1, 44100, 96, 96, 7, 1, 9, (27, 27), "snake"),
+    "dac_44khz.down": Case(1, 5512, 256, 512, 16, 8, 1, (4, 4), "snake"),
+    "dac_44khz.last": Case(1, 44100, 96, 1, 7, 1, 1, (3, 3), "snake", tanh=True),
+    "hifigan_16khz.k11": Case(1, 20000, 128, 128, 11, 1, 5, (25, 25), "leaky_relu", residual=True),
+}
+PERF = tuple(name for name in CASES if "khz" in name)
+
+
+def make(name: str, dtype: torch.dtype, device: str) -> tuple[object, ...]:
+    case = CASES[name]
+    fan_in = case.channels_in * case.kernel
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, device=device)
+
+    weight = (normal(case.channels_out, case.channels_in, case.kernel) / fan_in**0.5).to(dtype)
+    x = normal(case.batch, case.time, case.channels_in).to(dtype)
+    bias = normal(case.channels_out).to(dtype)
+    alpha = (torch.rand(case.channels_in, device=device) * 3 + 0.1).to(dtype)
+    residual = normal(case.batch, case.frames, case.channels_out).to(dtype)
+    lengths = None if case.lengths is None else torch.tensor(case.lengths, device=device)
+    return (
+        x,
+        weight,
+        bias,
+        alpha if case.activation == "snake" else None,
+        residual if case.residual else None,
+        lengths,
+        case.stride,
+        case.dilation,
+        *case.pad,
+        case.activation,
+        0.1,
+        case.reflect,
+        case.tanh,
+    )
+
+
+def cost(name: str, dtype: torch.dtype) -> tuple[int, int]:
+    """(bytes, FLOPs) that any implementation must move and do."""
+    case = CASES[name]
+    outputs = case.batch * case.frames * case.channels_out
+    inputs = case.batch * case.time * case.channels_in
+    weights = case.channels_out * case.channels_in * case.kernel
+    values = inputs + weights + outputs * (2 if case.residual else 1)
+    return values * dtype.itemsize, 2 * outputs * case.channels_in * case.kernel
+
+
+def double(args: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple(a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
+
+
+def valid(name: str, y: Tensor) -> list[Tensor]:
+    """The rows of a result up to their own ends; what stands past them is nobody's business."""
+    case = CASES[name]
+    lengths = case.lengths or (case.time,) * case.batch
+    ends = [
+        max(0, conv1d_length(n, case.kernel, case.stride, case.dilation, sum(case.pad)))
+        for n in lengths
+    ]
+    return [row[:end] for row, end in zip(y, ends, strict=True) if end > 0]
+
+
+def check(backend: Backend, dtype: torch.dtype, name: str) -> None:
+    args = make(name, dtype, backend.device)
+    y = conv1d(*args)
+    assert y.dtype == dtype
+    truth = conv1d.reference(*double(args))
+    assert y.shape == truth.shape
+    for row, true_row in zip(valid(name, y), valid(name, truth), strict=True):
+        # Products round the activated x and the result once each: twice the table's unit.
+        assert_close(row, true_row, product_dtype(backend, dtype), terms=4)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n not in PERF])
+def test_matches_reference(backend: Backend, dtype: torch.dtype, name: str) -> None:
+    check(backend, dtype, name)
+
+
+@pytest.mark.parametrize("name", PERF)
+def test_production_shapes(backend: Backend, dtype: torch.dtype, name: str) -> None:
+    if backend.name == "simt":
+        pytest.skip("minutes under emulation; the small cases reach the same code")
+    check(backend, dtype, name)
+
+
+def test_the_reference_is_torch() -> None:
+    """Against torch's convolution written the ordinary way round."""
+    x, weight, bias = torch.randn(2, 5, 40), torch.randn(6, 5, 7), torch.randn(6)
+    alpha = torch.rand(5) + 0.1
+    snaked = x + torch.sin(alpha[:, None] * x).square() / (alpha[:, None] + 1e-9)
+    ours = conv1d.reference(x.transpose(1, 2), weight, bias, alpha, None, None, 2, 3, 9, 9, "snake")
+    theirs = torch.nn.functional.conv1d(snaked, weight, bias, 2, 9, 3)
+    torch.testing.assert_close(ours.transpose(1, 2), theirs)
+
+
+def test_rows_of_a_batch_do_not_see_each_other(backend: Backend, dtype: torch.dtype) -> None:
+    """A row of a padded batch equals its solo run, whatever stands in the padding; bit for bit on
+    kernels, whose order of summation does not depend on length or position."""
+    args = list(make("lengths", dtype, backend.device))
+    x = args[0]
+    assert isinstance(x, Tensor)
+    x[1, 31:] = torch.nan
+    batch = conv1d(*args)
+    solo = list(args)
+    solo[0], solo[5] = x[1:2, :31], None
+    alone = conv1d(*solo)
+    if backend.name == "torch":
+        assert_close(batch[1, :31], alone[0], dtype)
+    else:
+        assert torch.equal(batch[1, :31], alone[0])
+
+
+def test_pieces_equal_the_whole(backend: Backend, dtype: torch.dtype) -> None:
+    """A stream's pieces (no padding, history in front) are the full pass; exactly on kernels."""
+    args = list(make("stream_piece", dtype, backend.device))
+    x = args[0]
+    assert isinstance(x, Tensor)
+    whole = conv1d(*args)
+    pieces = [conv1d(*[x[:, t : t + 55], *args[1:]]) for t in range(7)]
+    joined = torch.cat(pieces, 1)
+    if backend.name == "torch":
+        assert_close(joined, whole, product_dtype(backend, dtype))
+    else:
+        assert torch.equal(joined, whole)
+
+
+def test_packed_weights_follow_the_parameter(backend: Backend) -> None:
+    args = list(make("ragged", torch.float32, backend.device))
+    weight = args[1]
+    assert isinstance(weight, Tensor)
+    before = conv1d(*args)
+    weight.mul_(2)
+    after = conv1d(*args)
+    assert not torch.equal(before, after)
+    truth = conv1d.reference(*double(tuple(args)))
+    assert_close(after, truth, product_dtype(backend, torch.float32), terms=4)
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "error", "message"),
+    [
+        (0, torch.zeros(2, 37, 23), ValueError, r"x must have shape \(B, T, 24\)"),
+        (0, torch.zeros(2, 37, 24, dtype=torch.float64), TypeError, "share a float dtype"),
+        (2, torch.zeros(41), ValueError, r"bias must have shape \(40,\), got \(41,\)"),
+        (3, torch.zeros(25), ValueError, r"alpha must have shape \(24,\)"),
+        (3, None, ValueError, "alpha belongs to activation='snake'"),
+        (4, torch.zeros(2, 36, 40), ValueError, r"residual must have shape \(2, 37, 40\)"),
+        (5, torch.zeros(3, dtype=torch.int64), ValueError, r"lengths must have shape \(2,\)"),
+        (6, 0, ValueError, "stride and dilation must be positive"),
+        (7, 30, ValueError, "37 frames are too few for kernel 7, dilation 30"),
+        (10, "gelu", ValueError, "activation must be one of"),
+    ],
+)
+def test_bad_arguments(position: int, value: object, error: type[Exception], message: str) -> None:
+    args = list(make("ragged", torch.float32, "cpu"))
+    args[position] = value
+    with pytest.raises(error, match=message):
+        conv1d(*args)

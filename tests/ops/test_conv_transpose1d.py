@@ -1,0 +1,136 @@
+"""conv_transpose1d: every stride of the models, odd ones too, ragged tails, crops of streams."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.conftest import Backend
+from tests.tolerances import assert_close, product_dtype
+from vivace.ops.conv_transpose1d import conv_transpose1d
+
+
+@dataclass(frozen=True)
+class Case:
+    batch: int
+    time: int
+    channels_in: int
+    channels_out: int
+    stride: int
+    crop: tuple[int, int]
+    activation: str = "snake"
+    lengths: tuple[int, ...] | None = None
+
+    @property
+    def frames(self) -> int:
+        return (self.time + 1) * self.stride - sum(self.crop)
+
+
+CASES = {
+    "one": Case(1, 1, 1, 1, 1, (0, 0), "none"),
+    "ragged": Case(2, 19, 24, 20, 5, (3, 3)),
+    "stride1": Case(1, 21, 16, 16, 1, (1, 1)),
+    "stride2": Case(2, 67, 40, 24, 2, (1, 1)),
+    "stride8": Case(1, 33, 64, 32, 8, (4, 4)),
+    "lengths": Case(3, 30, 32, 16, 4, (2, 2), lengths=(30, 13, 0)),
+    "stream_piece": Case(1, 9, 32, 16, 4, (4, 4)),
+    "odd_channels": Case(1, 17, 13, 7, 3, (2, 2)),
+    "encodec": Case(2, 25, 32, 16, 4, (0, 4), "elu"),
+    "hifigan": Case(1, 31, 48, 24, 5, (2, 3), "leaky_relu"),
+    "dac_44khz.up1": Case(1, 86, 1536, 768, 8, (4, 4)),
+    "dac_44khz.up3": Case(1, 5512, 384, 192, 4, (2, 2)),
+    "dac_44khz.up4": Case(1, 22050, 192, 96, 2, (1, 1)),
+    "dac_16khz.up2": Case(1, 400, 768, 384, 5, (3, 3)),
+}
+PERF = tuple(name for name in CASES if "khz" in name)
+
+
+def make(name: str, dtype: torch.dtype, device: str) -> tuple[object, ...]:
+    case = CASES[name]
+    shape = (case.channels_in, case.channels_out, 2 * case.stride)
+    weight = torch.randn(shape, device=device) / (2 * case.channels_in) ** 0.5
+    x = torch.randn(case.batch, case.time, case.channels_in, device=device)
+    bias = torch.randn(case.channels_out, device=device)
+    alpha = torch.rand(case.channels_in, device=device) * 3 + 0.1
+    lengths = None if case.lengths is None else torch.tensor(case.lengths, device=device)
+    return (
+        x.to(dtype),
+        weight.to(dtype),
+        bias.to(dtype),
+        alpha.to(dtype) if case.activation == "snake" else None,
+        lengths,
+        case.stride,
+        *case.crop,
+        case.activation,
+    )
+
+
+def cost(name: str, dtype: torch.dtype) -> tuple[int, int]:
+    """(bytes, FLOPs) that any implementation must move and do."""
+    case = CASES[name]
+    inputs = case.batch * case.time * case.channels_in
+    outputs = case.batch * case.frames * case.channels_out
+    weights = case.channels_in * case.channels_out * 2 * case.stride
+    return (inputs + outputs + weights) * dtype.itemsize, 2 * outputs * 2 * case.channels_in
+
+
+def double(args: tuple[object, ...]) -> tuple[object, ...]:
+    return tuple(a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
+
+
+def check(backend: Backend, dtype: torch.dtype, name: str) -> None:
+    case = CASES[name]
+    args = make(name, dtype, backend.device)
+    y = conv_transpose1d(*args)
+    truth = conv_transpose1d.reference(*double(args))
+    assert y.dtype == dtype
+    assert y.shape == truth.shape == (case.batch, case.frames, case.channels_out)
+    for row, true_row, length in zip(
+        y, truth, case.lengths or (case.time,) * case.batch, strict=True
+    ):
+        end = max(0, (length + 1) * case.stride - sum(case.crop)) if length else 0
+        assert_close(row[:end], true_row[:end], product_dtype(backend, dtype), terms=4)
+
+
+@pytest.mark.parametrize("name", [n for n in CASES if n not in PERF])
+def test_matches_reference(backend: Backend, dtype: torch.dtype, name: str) -> None:
+    check(backend, dtype, name)
+
+
+@pytest.mark.parametrize("name", PERF)
+def test_production_shapes(backend: Backend, dtype: torch.dtype, name: str) -> None:
+    if backend.name == "simt":
+        pytest.skip("minutes under emulation; the small cases reach the same code")
+    check(backend, dtype, name)
+
+
+def test_pieces_equal_the_whole(backend: Backend, dtype: torch.dtype) -> None:
+    """Blocks of a stream (one frame of history, its block cropped) are the full pass."""
+    args = list(make("stream_piece", dtype, backend.device))
+    x, stride = args[0], CASES["stream_piece"].stride
+    assert isinstance(x, Tensor)
+    whole = conv_transpose1d(*args)
+    pieces = [conv_transpose1d(*[x[:, t : t + 3], *args[1:]]) for t in range(0, 7, 2)]
+    joined = torch.cat(pieces, 1)
+    assert joined.shape[1] == 8 * stride
+    if backend.name == "torch":
+        assert_close(joined, whole[:, : 8 * stride], product_dtype(backend, dtype))
+    else:
+        assert torch.equal(joined, whole[:, : 8 * stride])
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "message"),
+    [
+        (0, torch.zeros(2, 19, 23), r"x must have shape \(B, T, 24\)"),
+        (2, torch.zeros(21), r"bias must have shape \(20,\)"),
+        (5, 4, r"kernel size 2·stride = 8, got 10"),
+        (6, 100, "crop_left and crop_right must leave some of the 100 frames"),
+    ],
+)
+def test_bad_arguments(position: int, value: object, message: str) -> None:
+    args = list(make("ragged", torch.float32, "cpu"))
+    args[position] = value
+    with pytest.raises(ValueError, match=message):
+        conv_transpose1d(*args)

@@ -1,0 +1,120 @@
+"""rvq_encode: codes equal the reference but where two distances tie within rounding."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from tests.conftest import Backend
+from vivace.ops.rvq_encode import rvq_encode
+
+# (batch, frames, width D, codebooks N, rows K, dim d)
+CASES = {
+    "one": (1, 1, 8, 1, 2, 2),
+    "ragged": (2, 37, 48, 3, 64, 8),
+    "wide": (1, 19, 130, 5, 100, 8),  # neither D nor K a power of two
+    "narrow": (1, 21, 24, 2, 32, 4),
+    "many_books": (1, 9, 64, 32, 16, 8),
+    "dac_44khz": (1, 862, 1024, 9, 1024, 8),
+    "dac_24khz": (1, 750, 1024, 32, 1024, 8),
+    "dac_16khz.frame": (1, 1, 1024, 12, 1024, 8),
+}
+PERF = tuple(name for name in CASES if "khz" in name)
+
+
+def make(name: str, dtype: torch.dtype, device: str) -> tuple[Tensor, ...]:
+    batch, time, width, books, rows, dim = CASES[name]
+    del dtype  # always float32
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(shape, device=device)
+
+    return (
+        normal(batch, time, width),
+        normal(books, dim, width) / width**0.5,
+        normal(books, dim) * 0.1,
+        normal(books, width, dim) * 0.3,
+        normal(books, width) * 0.1,
+        normal(books, rows, dim),
+    )
+
+
+def cost(name: str, dtype: torch.dtype) -> tuple[int, int]:
+    """(bytes, FLOPs) that any implementation must move and do."""
+    batch, time, width, books, rows, dim = CASES[name]
+    frames = batch * time
+    weights = books * dim * (2 * width + rows)
+    moved = 4 * (2 * frames * width + frames * books * dim + weights) + 8 * frames * books
+    return moved, 2 * frames * books * dim * (2 * width + rows)
+
+
+def follow(codes: Tensor, args: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Tensor]:
+    """The float64 truth along the codes that were chosen: (distance gaps, latents, quantized).
+
+    The gap of a choice is how much nearer the nearest row is; it may be as large as the rounding.
+    """
+    z, in_weight, in_bias, out_weight, out_bias, books = (a.double() for a in args)
+    residual, quantized = z, torch.zeros_like(z)
+    gaps, latents = [], []
+    for i in range(len(books)):
+        projected = residual @ in_weight[i].T + in_bias[i]
+        unit, book = F.normalize(projected, dim=-1), F.normalize(books[i], dim=-1)
+        scores = unit @ book.T
+        chosen = scores.gather(-1, codes[..., i : i + 1])
+        gaps.append((scores.max(-1, keepdim=True).values - chosen).squeeze(-1))
+        step = books[i][codes[..., i]] @ out_weight[i].T + out_bias[i]
+        residual, quantized = residual - step, quantized + step
+        latents.append(projected)
+    return torch.stack(gaps, -1), torch.cat(latents, -1), quantized
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_matches_reference(backend: Backend, name: str) -> None:
+    if backend.name == "simt" and name in PERF:
+        pytest.skip("minutes under emulation; the small cases reach the same code")
+    args = make(name, torch.float32, backend.device)
+    codes, latents, quantized = rvq_encode(*args)
+    batch, time, width, books, _, dim = CASES[name]
+    assert codes.dtype == torch.int64
+    assert codes.shape == (batch, time, books)
+    assert latents.shape == (batch, time, books * dim)
+    assert quantized.shape == (batch, time, width)
+    gaps, true_latents, true_quantized = follow(codes, args)
+    assert gaps.max() < 2e-5  # float32 rounding of the residual after up to 32 subtractions
+    torch.testing.assert_close(latents.double(), true_latents, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(quantized.double(), true_quantized, rtol=1e-4, atol=1e-4)
+    same = (codes == rvq_encode.reference(*args)[0]).double().mean().item()
+    print(f"codes equal to the reference: {100 * same:.3f} %")
+    assert same > 0.995
+
+
+def test_lowest_index_on_ties(backend: Backend) -> None:
+    args = list(make("ragged", torch.float32, backend.device))
+    args[5] = args[5].clone()
+    args[5][:, 32:] = args[5][:, :32]
+    codes = rvq_encode(*args)[0]
+    assert codes.max() < 32
+
+
+def test_zero_latent_has_a_code(backend: Backend) -> None:
+    args = [torch.zeros_like(a) for a in make("ragged", torch.float32, backend.device)]
+    args[5].normal_()
+    codes, _, quantized = rvq_encode(*args)
+    assert 0 <= codes.min() <= codes.max() < 64
+    assert quantized.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("position", "value", "error", "message"),
+    [
+        (0, torch.zeros(2, 48), ValueError, r"z must have shape \(B, T, D\)"),
+        (0, torch.zeros(2, 3, 48, dtype=torch.bfloat16), TypeError, "float32 or float64"),
+        (1, torch.zeros(3, 8, 47), ValueError, r"in_weight must have shape \(3, 8, 48\)"),
+        (4, torch.zeros(3, 8), ValueError, r"out_bias must have shape \(3, 48\)"),
+    ],
+)
+def test_bad_arguments(position: int, value: Tensor, error: type[Exception], message: str) -> None:
+    args = list(make("ragged", torch.float32, "cpu"))
+    args[position] = value
+    with pytest.raises(error, match=message):
+        rvq_encode(*args)
