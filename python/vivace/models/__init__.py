@@ -1,0 +1,1 @@
+"""The models: one package each, and what they share (configuration, loading, saving, outputs)."""
