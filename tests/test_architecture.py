@@ -21,12 +21,13 @@ _OPS = {"_dispatch"}
 _TOOLS = {"hub", "audio", "loudness", *_BASE}
 _MODELS = {"nn", "ops", "generation", *_TOOLS}
 LAYERS: dict[str, set[str]] = {
+    "_config": set(),
     "_files": set(),
     "_dispatch": set(),
     "_env": {"_dispatch"},
     "ops": _OPS,
     "nn": {"ops"},
-    "generation": {"ops", "nn"},
+    "generation": {"ops", "nn", "_config"},
     "loudness": set(),
     "audio": _BASE,
     "hub": _BASE,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from vivace import audio as audio
+    from vivace._config import config as config
     from vivace._dispatch import backend as backend
     from vivace._env import env as env
     from vivace._env import explain as explain
@@ -20,6 +21,7 @@ __version__ = "0.1.0"
 
 _HOME = {
     "backend": "vivace._dispatch",
+    "config": "vivace._config",
     "env": "vivace._env",
     "explain": "vivace._env",
     "DacConfig": "vivace.models.dac",

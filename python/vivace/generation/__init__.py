@@ -1,0 +1,1 @@
+"""What turns one step of a model into many: graphs (and, later, sampling)."""
