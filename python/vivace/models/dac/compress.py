@@ -11,37 +11,14 @@ from torch import Tensor, nn
 
 from vivace.audio import float_audio, resample
 from vivace.loudness import SILENCE_DB, integrated_loudness
-from vivace.nn.flow import Full, convolutions, geometry
+from vivace.nn.flow import Unpadded
+from vivace.nn.geometry import convolutions, geometry
 
 if TYPE_CHECKING:
     from vivace.models.dac.file import DacFile
     from vivace.models.dac.model import DacModel
 
-__all__ = ["Unpadded", "decode", "encode"]
-
-
-class Unpadded(Full):
-    """Every convolution without its padding, as descript codes its overlapping chunks.
-
-    A residual sum crops its skip on both sides to the length that is left.
-    """
-
-    def conv(self, module: nn.Conv1d, x: Tensor) -> Tensor:
-        return F.conv1d(
-            x, module.weight, module.bias, module.stride, 0, module.dilation, module.groups
-        )
-
-    def conv_transpose(self, module: nn.ConvTranspose1d, x: Tensor) -> Tensor:
-        return F.conv_transpose1d(
-            x,
-            module.weight,
-            module.bias,
-            module.stride,
-            0,
-            module.output_padding,
-            module.groups,
-            module.dilation,
-        )
+__all__ = ["decode", "encode"]
 
 
 @torch.no_grad()
