@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The one header of a kernel file, and the only place that knows nvcc from g++. It gives CUDA's types
-// and intrinsics, DYNAMIC_SHARED, ptx:: (core/ptx.cuh says what each does) and launch(). Compiled by
-// g++ with -DVIVACE_SIMT the same kernels run on the CPU: csrc/simt.
+// The one header of a kernel file, and the only place that knows nvcc from g++. It gives CUDA's
+// types and intrinsics, DYNAMIC_SHARED, ptx:: (core/ptx.cuh says what each does) and launch().
+// Compiled by g++ with -DVIVACE_SIMT the same kernels run on the CPU: csrc/simt.
 #pragma once
 
 #include <cstddef>
@@ -19,7 +19,9 @@
 #include <cuda_runtime.h>
 #include <cxxabi.h>
 
+#include <atomic>
 #include <cstdlib>
+#include <mutex>
 
 #include "core/ptx.cuh"
 #endif
@@ -35,8 +37,8 @@
 
 namespace vivace {
 
-// A stream and where launch() was called. A parameter pack leaves no room for a default argument, so
-// the call site is caught by the conversion from Stream.
+// A stream and where launch() was called. A parameter pack leaves no room for a default argument,
+// so the call site is caught by the conversion from Stream.
 struct LaunchSite {
   Stream stream;
   const char* file;
@@ -64,7 +66,8 @@ inline std::string kernel_name(const void* kernel) {
 [[noreturn]] inline void launch_failed(const LaunchSite& at, const void* kernel, dim3 grid,
                                        dim3 block, std::size_t smem, const std::string& reason) {
   const auto text = [](dim3 d) {
-    return "(" + std::to_string(d.x) + ", " + std::to_string(d.y) + ", " + std::to_string(d.z) + ")";
+    return "(" + std::to_string(d.x) + ", " + std::to_string(d.y) + ", " + std::to_string(d.z) +
+           ")";
   };
   throw std::runtime_error(std::string(at.file) + ":" + std::to_string(at.line) + ": launch of " +
                            kernel_name(kernel) + " with grid " + text(grid) + ", block " +
@@ -86,9 +89,10 @@ inline const char* limit_exceeded(dim3 grid, dim3 block) {
 
 }  // namespace detail
 
-// Runs kernel(args...) on the stream. The only launch and the only error check of the project: throws
-// std::runtime_error naming the call site, the kernel and the configuration. Errors that a kernel
-// meets while running surface later on CUDA, as always; under the emulator they are thrown here.
+// Runs kernel(args...) on the stream. The only launch and the only error check of the project:
+// throws std::runtime_error naming the call site, the kernel and the configuration. Errors that a
+// kernel meets while running surface later on CUDA, as always; under the emulator they are thrown
+// here.
 template <class... P, class... A>
 void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t smem, LaunchSite at,
             A&&... args) {
@@ -120,6 +124,37 @@ void launch(void (*kernel)(P...), dim3 grid, dim3 block, std::size_t smem, Launc
     (void)cudaGetLastError();  // so that the next call does not report this error again
     detail::launch_failed(at, address, grid, block, smem, cudaGetErrorString(status));
   }
+#endif
+}
+
+// What the current device has of what host functions choose by. The emulated one has an H200's
+// memory and few multiprocessors, so that small tests reach the tiles of large problems.
+struct Limits {
+  int multiprocessors = 132;
+  int shared_bytes = 227 * 1024;  // of one block
+};
+
+inline Limits limits() {
+#ifdef VIVACE_SIMT
+  Limits emulated;
+  emulated.multiprocessors = 4;
+  return emulated;
+#else
+  constexpr int kDevices = 64;
+  static Limits known[kDevices];
+  static std::atomic<bool> filled[kDevices];
+  int device = 0;
+  if (cudaGetDevice(&device) != cudaSuccess || device >= kDevices) return {};
+  if (!filled[device].load(std::memory_order_acquire)) {
+    Limits found;
+    cudaDeviceGetAttribute(&found.multiprocessors, cudaDevAttrMultiProcessorCount, device);
+    cudaDeviceGetAttribute(&found.shared_bytes, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+    static std::mutex mutex;
+    const std::lock_guard<std::mutex> lock(mutex);
+    known[device] = found;
+    filled[device].store(true, std::memory_order_release);
+  }
+  return known[device];
 #endif
 }
 
