@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a binding file needs: VIVACE_BIND(m) { m.def(...); } registers itself, so that a new op edits
-// no list. `release` drops the GIL for the length of a kernel.
+// What a binding file needs: VIVACE_BIND(m) { m.def(...); } registers itself, so that a new op
+// edits no list. `release` drops the GIL for the length of a kernel.
 #pragma once
 
 #include <pybind11/pybind11.h>

@@ -76,7 +76,8 @@ inline DType element_type(Element e) {
 }
 
 inline Tensor to_tensor(const View& view) {
-  if (view.ndim > kMaxDims) throw pybind11::value_error("a tensor argument has too many dimensions");
+  if (view.ndim > kMaxDims)
+    throw pybind11::value_error("a tensor argument has too many dimensions");
   Tensor t{};
   t.data = static_cast<char*>(view.data) + view.byte_offset;
   t.ndim = view.ndim;
@@ -90,8 +91,8 @@ inline Tensor to_tensor(const View& view) {
   return t;
 }
 
-// The table of the object's class, or null. Kept per class: an attribute look-up costs more than the
-// whole call. Only torch's own tensor classes come here, so one entry is enough.
+// The table of the object's class, or null. Kept per class: an attribute look-up costs more than
+// the whole call. Only torch's own tensor classes come here, so one entry is enough.
 inline const Api* exchange_api(pybind11::handle object) {
   static PyTypeObject* known_type = nullptr;
   static const Api* known_api = nullptr;
@@ -121,7 +122,8 @@ inline Tensor borrow(pybind11::handle object) {
     if (api->view_from_object(object.ptr(), &view) != 0) throw pybind11::error_already_set();
     return to_tensor(view);
   }
-  // torch < 2.10 and numpy. The producer keeps the memory alive: the caller holds the object for the call.
+  // torch < 2.10 and numpy. The producer keeps the memory alive: the caller holds the object for
+  // the call.
   pybind11::object capsule;
   if (pybind11::hasattr(object, "is_leaf")) {
     capsule = pybind11::module_::import("torch.utils.dlpack").attr("to_dlpack")(object);

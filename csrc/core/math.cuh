@@ -7,8 +7,9 @@
 namespace vivace {
 
 // sin²(x) by reduction to one period of π: q = round(x/π), f = x − qπ in two steps (π = hi + lo),
-// then an odd polynomial of f/π. A period of π needs no quadrant logic because the sign of the sine is
-// lost in the square. |error| < 4e-7 up to |x| = 1e4, measured against float64 in tests/ops/test_snake.py.
+// then an odd polynomial of f/π. A period of π needs no quadrant logic because the sign of the sine
+// is lost in the square. |error| < 4e-7 up to |x| = 1e4, measured against float64 in
+// tests/ops/test_snake.py.
 __device__ inline float sin_squared(float x) {
   constexpr float kInvPi = 0.318309886f;
   constexpr float kPiHi = 3.14159274f;

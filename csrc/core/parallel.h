@@ -6,10 +6,12 @@
 
 namespace vivace {
 
-// `wanted`, or 1 in a forked child: libgomp's threads do not survive a fork, and waiting for them hangs.
+// `wanted`, or 1 in a forked child: libgomp's threads do not survive a fork, and waiting for them
+// hangs.
 int usable_threads(int wanted);
 
-// f(i) for i in [0, n). Each i runs whole on one thread, so results do not depend on the thread count.
+// f(i) for i in [0, n). Each i runs whole on one thread, so results do not depend on the thread
+// count.
 template <class F>
 void parallel_for(int threads, std::int64_t n, const F& f) {
   threads = usable_threads(threads);

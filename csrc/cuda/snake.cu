@@ -11,7 +11,8 @@ namespace vivace {
 namespace {
 
 constexpr int kThreads = 256;
-constexpr int kPacksPerThread = 4;  // four independent 16-byte loads in flight hide the latency of HBM
+constexpr int kPacksPerThread =
+    4;  // four independent 16-byte loads in flight hide the latency of HBM
 
 struct Rows {
   std::int64_t time;          // elements of a row
@@ -20,8 +21,8 @@ struct Rows {
   std::int64_t row_stride;    // of x, in elements
 };
 
-// One row (b, c) per blockIdx.x; the blocks of blockIdx.y stride along it (gridDim.y ends at 65535, a
-// row may be hours long). Where 16-byte accesses are not aligned (ragged time, a view) the same
+// One row (b, c) per blockIdx.x; the blocks of blockIdx.y stride along it (gridDim.y ends at 65535,
+// a row may be hours long). Where 16-byte accesses are not aligned (ragged time, a view) the same
 // elements go one by one.
 template <class T>
 __global__ void __launch_bounds__(kThreads)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The AVX2 loop of csrc/cpu/snake.cpp: 8 elements at a time, float32 inside; the tail goes through a
-// small buffer, so that every element takes the same arithmetic.
+// The AVX2 loop of csrc/cpu/snake.cpp: 8 elements at a time, float32 inside; the tail goes through
+// a small buffer, so that every element takes the same arithmetic.
 #include <immintrin.h>
 
 #include <cstdint>
