@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tests.conftest import Backend
 from tests.tolerances import assert_close, product_dtype
+from vivace import _dispatch
 from vivace.ops.conv1d import conv1d, conv1d_length
 
 
@@ -48,6 +49,15 @@ CASES = {
     "encodec": Case(2, 47, 32, 16, 3, 1, 2, (4, 0), "elu", residual=False, reflect=True),
     "encodec_lengths": Case(2, 47, 32, 16, 4, 2, 1, (2, 1), "elu", lengths=(47, 20), reflect=True),
     "hifigan_k11": Case(1, 90, 64, 64, 11, 1, 5, (25, 25), "leaky_relu", residual=True),
+    "kernel3_stride2": Case(2, 41, 40, 24, 3, 2, 1, (1, 1), "snake"),  # 2 taps of one phase, 1
+    "stride_and_dilation": Case(1, 70, 16, 24, 5, 4, 2, (3, 4), "leaky_relu"),
+    "stride_past_kernel": Case(1, 43, 16, 16, 2, 5),
+    "wide_span": Case(1, 20, 16, 16, 3, 1, 400, (400, 400)),
+    "tanh": Case(2, 50, 16, 2, 9, 1, 1, (4, 4), "elu", residual=True, tanh=True),
+    "one_in_lengths": Case(2, 200, 1, 33, 7, 1, 1, (6, 0), "elu", lengths=(200, 91), reflect=True),
+    "one_in_stride": Case(2, 300, 1, 16, 4, 2, 1, (1, 1), "snake"),
+    "one_out_lengths": Case(2, 270, 24, 1, 7, 1, 1, (3, 3), "snake", lengths=(270, 40), tanh=True),
+    "one_out_odd": Case(2, 30, 13, 1, 3, 1, 2, (2, 2), "leaky_relu", residual=True),
     "dac_44khz.block1": Case(1, 689, 768, 768, 7, 1, 9, (27, 27), "snake"),
     "dac_44khz.block3": Case(1, 22050, 192, 192, 7, 1, 9, (27, 27), "snake"),
     "dac_44khz.block4": Case(1, 44100, 96, 96, 7, 1, 9, (27, 27), "snake"),
@@ -98,8 +108,12 @@ def cost(name: str, dtype: torch.dtype) -> tuple[int, int]:
     return values * dtype.itemsize, 2 * outputs * case.channels_in * case.kernel
 
 
-def double(args: tuple[object, ...]) -> tuple[object, ...]:
-    return tuple(a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
+def truth_of(args: tuple[object, ...]) -> Tensor:
+    """The reference in float64, which the ops inside it leave to torch."""
+    wide = [a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
+    with _dispatch.backend("torch"):
+        truth: Tensor = conv1d.reference(*wide)
+    return truth
 
 
 def valid(name: str, y: Tensor) -> list[Tensor]:
@@ -117,7 +131,7 @@ def check(backend: Backend, dtype: torch.dtype, name: str) -> None:
     args = make(name, dtype, backend.device)
     y = conv1d(*args)
     assert y.dtype == dtype
-    truth = conv1d.reference(*double(args))
+    truth = truth_of(args)
     assert y.shape == truth.shape
     for row, true_row in zip(valid(name, y), valid(name, truth), strict=True):
         # Products round the activated x and the result once each: twice the table's unit.
@@ -177,6 +191,43 @@ def test_pieces_equal_the_whole(backend: Backend, dtype: torch.dtype) -> None:
         assert torch.equal(joined, whole)
 
 
+# (frames, channels out): each is the least that takes a tile on the emulated GPU (conv1d_tiles.h).
+TILES = (
+    *((30, 64), (65, 96), (129, 96), (513, 64), (257, 96)),
+    *((513, 96), (769, 96), (257, 128), (513, 128)),
+)
+
+
+@pytest.mark.parametrize(("frames", "channels"), TILES)
+def test_every_tile(backend: Backend, dtype: torch.dtype, frames: int, channels: int) -> None:
+    """Right in every tile and equal in all: a piece is computed in smaller tiles than the whole."""
+    x = torch.randn(1, frames + 4, 40, device=backend.device).to(dtype)
+    weight = (torch.randn(channels, 40, 3, device=backend.device) / 120**0.5).to(dtype)
+    alpha = (torch.rand(40, device=backend.device) * 3 + 0.1).to(dtype)
+
+    def args(start: int, stop: int) -> tuple[object, ...]:
+        return (x[:, start:stop], weight, None, alpha, None, None, 1, 2, 0, 0, "snake")
+
+    whole = conv1d(*args(0, frames + 4))
+    truth = truth_of(args(0, frames + 4))
+    assert_close(whole, truth, product_dtype(backend, dtype), terms=4)
+    piece = conv1d(*args(frames - 17, frames + 4))
+    if backend.name == "torch":
+        assert_close(piece, whole[:, -17:], product_dtype(backend, dtype), terms=4)
+    else:
+        assert torch.equal(piece, whole[:, -17:])
+
+
+@pytest.mark.parametrize("channels_out", [8, 1])
+def test_extreme_alphas(backend: Backend, dtype: torch.dtype, channels_out: int) -> None:
+    """No NaN for alpha near 0, no stray values for |alpha x| up to 1e5."""
+    alpha = torch.tensor([0.0, 1e-12, 1e-6, -1e-5, -0.7, 30.0, 100.0, 1000.0])
+    x = (torch.rand(1, 300, 8, device=backend.device) * 200 - 100).to(dtype)
+    weight = torch.eye(8, device=backend.device)[:channels_out, :, None].to(dtype)
+    args = (x, weight, None, alpha.to(backend.device).to(dtype), None, None, 1, 1, 0, 0, "snake")
+    assert_close(conv1d(*args), truth_of(args), product_dtype(backend, dtype), terms=4)
+
+
 def test_packed_weights_follow_the_parameter(backend: Backend) -> None:
     args = list(make("ragged", torch.float32, backend.device))
     weight = args[1]
@@ -185,7 +236,7 @@ def test_packed_weights_follow_the_parameter(backend: Backend) -> None:
     weight.mul_(2)
     after = conv1d(*args)
     assert not torch.equal(before, after)
-    truth = conv1d.reference(*double(tuple(args)))
+    truth = truth_of(tuple(args))
     assert_close(after, truth, product_dtype(backend, torch.float32), terms=4)
 
 

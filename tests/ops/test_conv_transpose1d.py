@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import vivace
 from tests.conftest import Backend
 from tests.tolerances import assert_close, product_dtype
 from vivace.ops.conv_transpose1d import conv_transpose1d
@@ -21,6 +22,7 @@ class Case:
     crop: tuple[int, int]
     activation: str = "snake"
     lengths: tuple[int, ...] | None = None
+    bias: bool = True
 
     @property
     def frames(self) -> int:
@@ -33,11 +35,16 @@ CASES = {
     "stride1": Case(1, 21, 16, 16, 1, (1, 1)),
     "stride2": Case(2, 67, 40, 24, 2, (1, 1)),
     "stride8": Case(1, 33, 64, 32, 8, (4, 4)),
-    "lengths": Case(3, 30, 32, 16, 4, (2, 2), lengths=(30, 13, 0)),
+    "lengths": Case(4, 30, 32, 16, 4, (2, 2), lengths=(31, 13, 0, 30)),
     "stream_piece": Case(1, 9, 32, 16, 4, (4, 4)),
     "odd_channels": Case(1, 17, 13, 7, 3, (2, 2)),
     "encodec": Case(2, 25, 32, 16, 4, (0, 4), "elu"),
     "hifigan": Case(1, 31, 48, 24, 5, (2, 3), "leaky_relu"),
+    "many_steps": Case(2, 40, 200, 24, 3, (1, 2), bias=False),  # channels go round the ring
+    "odd_steps": Case(2, 70, 131, 10, 7, (4, 4), lengths=(70, 66)),
+    "wide_crops": Case(2, 70, 32, 16, 4, (9, 7), "leaky_relu"),  # a whole block of frames cut
+    "narrow_tiles": Case(1, 4229, 136, 48, 2, (1, 1)),  # enough rows for the 128 x 96 tile
+    "wide_tiles": Case(2, 2820, 24, 40, 5, (3, 2), "none"),  # 128 x 128, the last one 72 columns
     "dac_44khz.up1": Case(1, 86, 1536, 768, 8, (4, 4)),
     "dac_44khz.up3": Case(1, 5512, 384, 192, 4, (2, 2)),
     "dac_44khz.up4": Case(1, 22050, 192, 96, 2, (1, 1)),
@@ -57,7 +64,7 @@ def make(name: str, dtype: torch.dtype, device: str) -> tuple[object, ...]:
     return (
         x.to(dtype),
         weight.to(dtype),
-        bias.to(dtype),
+        bias.to(dtype) if case.bias else None,
         alpha.to(dtype) if case.activation == "snake" else None,
         lengths,
         case.stride,
@@ -75,15 +82,19 @@ def cost(name: str, dtype: torch.dtype) -> tuple[int, int]:
     return (inputs + outputs + weights) * dtype.itemsize, 2 * outputs * 2 * case.channels_in
 
 
-def double(args: tuple[object, ...]) -> tuple[object, ...]:
-    return tuple(a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
+def reference(args: tuple[object, ...]) -> Tensor:
+    """The float64 truth."""
+    double = (a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
+    with vivace.backend("torch"):  # for the ops inside it
+        truth: Tensor = conv_transpose1d.reference(*double)
+    return truth
 
 
 def check(backend: Backend, dtype: torch.dtype, name: str) -> None:
     case = CASES[name]
     args = make(name, dtype, backend.device)
     y = conv_transpose1d(*args)
-    truth = conv_transpose1d.reference(*double(args))
+    truth = reference(args)
     assert y.dtype == dtype
     assert y.shape == truth.shape == (case.batch, case.frames, case.channels_out)
     for row, true_row, length in zip(
@@ -118,6 +129,42 @@ def test_pieces_equal_the_whole(backend: Backend, dtype: torch.dtype) -> None:
         assert_close(joined, whole[:, : 8 * stride], product_dtype(backend, dtype))
     else:
         assert torch.equal(joined, whole[:, : 8 * stride])
+
+
+@pytest.mark.parametrize("name", ["ragged", "odd_channels"])
+def test_views(backend: Backend, dtype: torch.dtype, name: str) -> None:
+    """Slices in time and batch, and clips that start off every 16-byte boundary."""
+    x, *rest = make(name, dtype, backend.device)
+    assert isinstance(x, Tensor)
+    longer = torch.cat((x, x, x), 1)
+    shifted = torch.cat((x.new_zeros(1), x.flatten()))[1:].view(x.shape)
+    apart = torch.cat((x.flatten(1), x.new_zeros(len(x), 1)), 1)[:, :-1].unflatten(1, x.shape[1:])
+    for view in (longer[:, 3 : 3 + x.shape[1]], longer[-1:, ::2], shifted, apart):
+        y = conv_transpose1d(view, *rest)
+        truth = reference((view, *rest))
+        assert_close(y, truth, product_dtype(backend, dtype), terms=4)
+
+
+def test_nothing_comes_from_past_the_end(backend: Backend, dtype: torch.dtype) -> None:
+    args = make("lengths", dtype, backend.device)
+    clean = conv_transpose1d(*args)
+    x = args[0]
+    assert isinstance(x, Tensor)
+    x[1, 13:] = float("nan")
+    x[2] = float("inf")
+    assert torch.equal(conv_transpose1d(*args), clean)
+
+
+def test_batch_does_not_matter(backend: Backend, dtype: torch.dtype) -> None:
+    x, *rest = make("narrow_tiles", dtype, backend.device)
+    assert isinstance(x, Tensor)
+    whole = conv_transpose1d(x, *rest)
+    alone = conv_transpose1d(x[:, 4000:4040], *rest)  # far fewer rows: another tile
+    middle = whole[:, 8002:8078]
+    if backend.name == "torch":
+        assert_close(alone[:, 2:-2], middle, product_dtype(backend, dtype))
+    else:
+        assert torch.equal(alone[:, 2:-2], middle)
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tests.conftest import Backend
 from tests.tolerances import assert_close, product_dtype
+from vivace import _dispatch
 from vivace.ops.residual_unit import residual_unit
 
 
@@ -28,7 +29,15 @@ CASES = {
     "small_channels": Case(2, 45, 24, 1, 3),
     "lengths": Case(3, 80, 32, 9, 27, (80, 33, 1)),
     "stream_piece": Case(1, 61, 32, 9, 0),
-    "not_fused": Case(1, 40, 520, 1, 3),  # the weights of no architecture's block fit
+    "not_fused": Case(1, 40, 392, 1, 3),  # the weights of no architecture's block fit
+    "not_fused_stream": Case(2, 9, 392, 1, 0),  # the sum's frames lie apart from clip to clip
+    # More blocks than the emulated GPU has multiprocessors: the large tile of each width.
+    "large_tile.64": Case(1, 520, 40, 3, 9),
+    "large_tile.96": Case(1, 260, 72, 1, 3),
+    "large_tile.128": Case(1, 260, 104, 1, 3),
+    "large_tile.192": Case(1, 260, 136, 1, 3),
+    "large_tile.256": Case(1, 260, 200, 1, 3),
+    "large_tile.384": Case(1, 100, 264, 1, 3),
     "dac_44khz.block1": Case(1, 689, 768, 9, 27),
     "dac_44khz.block2": Case(1, 5512, 384, 9, 27),
     "dac_44khz.block3": Case(1, 22050, 192, 9, 27),
@@ -70,15 +79,19 @@ def cost(name: str, dtype: torch.dtype) -> tuple[int, int]:
     return (2 * values + weights) * dtype.itemsize, 2 * values * 8 * case.channels
 
 
-def double(args: tuple[object, ...]) -> tuple[object, ...]:
-    return tuple(a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args)
+def truth_of(args: tuple[object, ...]) -> Tensor:
+    """The reference in float64, which the ops inside it leave to torch."""
+    wide = [a.double() if isinstance(a, Tensor) and a.is_floating_point() else a for a in args]
+    with _dispatch.backend("torch"):
+        truth: Tensor = residual_unit.reference(*wide)
+    return truth
 
 
 def check(backend: Backend, dtype: torch.dtype, name: str) -> None:
     case = CASES[name]
     args = make(name, dtype, backend.device)
     y = residual_unit(*args)
-    truth = residual_unit.reference(*double(args))
+    truth = truth_of(args)
     assert y.dtype == dtype
     assert y.shape == truth.shape
     for row, true_row, length in zip(
@@ -111,6 +124,16 @@ def test_pieces_equal_the_whole(backend: Backend, dtype: torch.dtype) -> None:
         assert_close(joined, whole, product_dtype(backend, dtype))
     else:
         assert torch.equal(joined, whole)
+
+
+def test_a_view_that_starts_between_two_pieces(backend: Backend) -> None:
+    """Kernels copy 16 bytes at a time."""
+    args = list(make("small_channels", torch.float16, backend.device))
+    x = args[0]
+    assert isinstance(x, Tensor)
+    shifted = torch.empty(x.numel() + 3, dtype=x.dtype, device=x.device)[3:].view_as(x)
+    expected = residual_unit(*args)
+    assert torch.equal(residual_unit(shifted.copy_(x), *args[1:]), expected)
 
 
 @pytest.mark.parametrize(

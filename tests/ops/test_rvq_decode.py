@@ -13,6 +13,7 @@ CASES = {
     "one": (1, 1, 1, 1, 1, 1),
     "ragged": (2, 37, 3, 5, 20, 50),  # fewer codebooks than the table has; D not a multiple of 16
     "wide": (1, 5, 2, 2, 8, 1032),
+    "many_books": (1, 3, 19, 19, 7, 24),
     "dac_44khz": (1, 862, 9, 9, 1024, 1024),
     "dac_24khz": (1, 750, 32, 32, 1024, 1024),
 }
@@ -46,6 +47,19 @@ def test_views(backend: Backend, dtype: torch.dtype) -> None:
     codes = torch.randint(20, (2, 5, 9), device=backend.device)[:, 1:4].transpose(1, 2)
     y = rvq_decode(codes, table)
     assert_close(y, rvq_decode.reference(codes, table.double()), dtype, terms=3)
+
+
+@pytest.mark.parametrize("width", [5, 16])
+def test_ids_outside_the_table(backend: Backend, dtype: torch.dtype, width: int) -> None:
+    """Torch raises on the CPU; a kernel reads row 0."""
+    table = torch.randn(2, 20, width, device=backend.device).to(dtype)
+    codes = torch.tensor([[[3, 20], [-1, 4], [2**40, 0]]], device=backend.device)
+    if backend.name == "torch":
+        with pytest.raises(IndexError):
+            rvq_decode(codes, table)
+        return
+    inside = torch.tensor([[[3, 0], [0, 4], [0, 0]]], device=backend.device)
+    assert torch.equal(rvq_decode(codes, table), rvq_decode(inside, table))
 
 
 @pytest.mark.parametrize(

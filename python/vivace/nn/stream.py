@@ -14,6 +14,17 @@ class _Site:
     pending: Tensor | None = None
     drop = 0  # output samples that the padding of a transposed convolution still takes away
 
+    @property
+    def shape(self) -> tuple[object, ...]:
+        return self.drop, None if self.pending is None else self.pending.shape
+
+    def keep(self, x: Tensor) -> None:
+        """Copies x, in place where the shape allows it: a captured step has fixed addresses."""
+        if self.pending is None or self.pending.shape != x.shape:
+            self.pending = x.clone()
+        else:
+            self.pending.copy_(x)
+
 
 class Stream:
     """A stack evaluated piece by piece; the concatenated pieces are the full pass's result.
@@ -30,6 +41,13 @@ class Stream:
         self._sites: list[_Site] = []
         self._cursor = 0
         self._flushing = False
+        self._shapes: tuple[object, ...] = ()
+        self.steady = False  # whether the last piece left the shapes of all buffers as they were
+
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        """Where the buffers are; pieces that leave their shapes as they were leave these too."""
+        return tuple(site.pending.data_ptr() for site in self._sites if site.pending is not None)
 
     @property
     def state_bytes(self) -> int:
@@ -41,6 +59,10 @@ class Stream:
         """``module(x, flow)`` for the next piece x (B, C, T), T >= 0: what can be given now."""
         self._cursor, self._flushing = 0, flush
         y: Tensor = module(x, self)
+        shapes = tuple(
+            (s.drop, None if s.pending is None else s.pending.shape) for s in self._sites
+        )
+        self.steady, self._shapes = shapes == self._shapes, shapes
         return y
 
     def conv(
@@ -63,7 +85,7 @@ class Stream:
             site.pending, site.drop = _zeros(x, 1), padding
         buffer = _join(site.pending, x)
         total = buffer.shape[1]
-        site.pending = buffer[:, total - 1 :].clone()
+        site.keep(buffer[:, total - 1 :])
         # Block 0 belongs to the piece before; the last block waits for its second input, but for
         # the flush, where the padding cuts it short.
         last = padding if self._flushing else stride
@@ -89,7 +111,7 @@ class Stream:
         # An output waits until its successor's first input is there: only then may inputs go.
         reach = span if self._flushing else max(span, stride)
         count = max(0, (buffer.shape[1] - reach) // stride + 1)
-        site.pending = buffer[:, count * stride :].clone()
+        site.keep(buffer[:, count * stride :])
         return buffer[:, : (count - 1) * stride + span] if count else None
 
     def _next_site(self) -> _Site:

@@ -23,7 +23,7 @@ def activate(x: Tensor, activation: str, alpha: Tensor | None, slope: float) -> 
     """The activation in front of a convolution, on (B, C, T). Each maps 0 to 0."""
     if activation == "snake":
         assert alpha is not None
-        y: Tensor = snake(x, alpha)
+        y: Tensor = snake(x, alpha.reshape(-1))
         return y
     if activation == "elu":
         return F.elu(x)
@@ -72,7 +72,8 @@ def check_family(
             f"{op}: x and weight must share a float dtype, got {x.dtype}, {weight.dtype}"
         )
     for name, vector, size in (("bias", bias, channels_out), ("alpha", alpha, channels_in)):
-        if vector is not None and vector.shape != (size,):
+        # (1, C, 1) is how Snake's parameter stands in checkpoints.
+        if vector is not None and vector.shape not in ((size,), (1, size, 1)):
             raise ValueError(f"{op}: {name} must have shape ({size},), got {tuple(vector.shape)}")
     if lengths is not None and lengths.shape != (x.shape[0],):
         raise ValueError(
@@ -110,15 +111,23 @@ def refuse_precision(backend: str, x: Tensor) -> str | None:
 
 def rows(x: Tensor) -> Tensor:
     """x itself if its frames are contiguous and follow each other, else such a copy."""
-    dense = x.stride(2) == 1 and (x.stride(1) == x.shape[2] or x.shape[1] == 1)
+    dense = (x.stride(2) == 1 or x.shape[2] == 1) and (x.stride(1) == x.shape[2] or x.shape[1] == 1)
     return x if dense else x.contiguous()
 
 
-def float32(vector: Tensor | None, module: ModuleType) -> Tensor | None:
-    """A bias or alpha in float32; the converted copy is remembered."""
-    if vector is None or (vector.dtype == torch.float32 and vector.is_contiguous()):
-        return vector
-    return packed((vector,), module, "float32", lambda: vector.float().contiguous())
+def aligned(x: Tensor) -> Tensor:
+    """x itself if its clips start at multiples of 16 bytes, else a copy, which does."""
+    starts = (x.data_ptr(), x.stride(0) * x.element_size() if x.shape[0] > 1 else 0)
+    return x if starts[0] % 16 == 0 and starts[1] % 16 == 0 else x.clone()
+
+
+def float32(vector: Tensor | None) -> Tensor | None:
+    """A bias or alpha as (C,) float32; the converted copy is remembered."""
+    if vector is None:
+        return None
+    if vector.dtype == torch.float32 and vector.is_contiguous():
+        return vector.view(-1)
+    return packed((vector,), ("float32",), lambda: vector.float().reshape(-1).contiguous())
 
 
 def pack(module: ModuleType, op: str, weights: tuple[Tensor, ...], product: str) -> Tensor:
@@ -134,4 +143,4 @@ def pack(module: ModuleType, op: str, weights: tuple[Tensor, ...], product: str)
         getattr(module, f"{op}_pack")(out, *dense, kind, stream_of(out))
         return out
 
-    return packed(weights, module, f"{op}.{product}", make)
+    return packed(weights, (module.__name__, op, product), make)

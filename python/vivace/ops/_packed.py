@@ -5,7 +5,6 @@ An entry lives as long as its parameter and is made again when the parameter cha
 """
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -25,17 +24,19 @@ def _state(weights: tuple[Tensor, ...]) -> tuple[Any, ...]:
 
 
 def packed(
-    weights: tuple[Tensor, ...], module: ModuleType, kind: str, make: Callable[[], Tensor]
+    weights: tuple[Tensor, ...], kind: tuple[Any, ...], make: Callable[[], Tensor]
 ) -> Tensor:
-    """``make()``, remembered for these weights, this native module and this kind of packing."""
+    """``make()``, remembered for these weights and this kind of packing."""
+    if torch.compiler.is_compiling():
+        return make()  # part of the traced graph
     slots = _entries.get(weights[0])
     if slots is None:
         slots = _entries[weights[0]] = {}
-    key, state = (module.__name__, kind), _state(weights)
-    found = slots.get(key)
+    state = _state(weights)
+    found = slots.get(kind)
     if found is None or found[0] != state:
         with torch.no_grad():
-            found = slots[key] = (state, make())
+            found = slots[kind] = (state, make())
     result: Tensor = found[1]
     return result
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from vivace._dispatch import Op, stream_of
 from vivace.ops._conv import (
     PRODUCTS,
+    aligned,
     check_family,
     float32,
     pack,
@@ -106,12 +107,12 @@ def _(
     y = torch.empty((x.shape[0], time, x.shape[2]), dtype=x.dtype, device=x.device)
     module.residual_unit(
         y,
-        rows(x),
+        aligned(rows(x)),
         pack(module, "residual_unit", (weight1, weight2), product),
-        float32(alpha1, module),
-        float32(bias1, module),
-        float32(alpha2, module),
-        float32(bias2, module),
+        float32(alpha1),
+        float32(bias1),
+        float32(alpha2),
+        float32(bias2),
         lengths,
         dilation,
         padding,

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from vivace._dispatch import Op, stream_of
 
-# Rows of the (rows, K) table of scores held at once: 256 MiB for 1024 codes.
-_ROWS = 1 << 16
+# Entries of the (rows, K) table of scores held at once: 256 MiB in float32. The table of minutes of
+# audio is not split, so that its products are those of transformers bit for bit.
+_TABLE_ENTRIES = 1 << 26
 
 
 @Op
@@ -38,7 +39,7 @@ def rvq_encode(
     all_codes, all_latents = [], []
     for i in range(len(codebooks)):
         latents = F.conv1d(residual, in_weight[i, :, :, None], in_bias[i])
-        codes = _nearest(latents, codebooks[i])
+        codes = nearest(latents, codebooks[i])
         rows = codebooks[i][codes].transpose(1, 2)
         rows = latents + (rows - latents)
         step = F.conv1d(rows, out_weight[i, :, :, None], out_bias[i])
@@ -48,13 +49,17 @@ def rvq_encode(
     return torch.stack(all_codes, 2), torch.cat(all_latents, 2), quantized.transpose(1, 2)
 
 
-def _nearest(latents: Tensor, codebook: Tensor) -> Tensor:
-    """(B, d, T) -> (B, T): the index of the row nearest in direction."""
+def nearest(latents: Tensor, codebook: Tensor) -> Tensor:
+    """(B, d, T), (K, d) -> (B, T): the index of the row that is nearest in direction.
+
+    By transformers' distance −(|e|² − 2e·c) + |c|², with the sign that its |c|² has there (the
+    descript package subtracts it); the order of roundings is the same too, so ties agree.
+    """
     rows = latents.permute(0, 2, 1).reshape(-1, latents.shape[1])
     book = F.normalize(codebook)
     square = book.pow(2).sum(1, keepdim=True).t()
     found = []
-    for part in rows.split(_ROWS):
+    for part in rows.split(max(1, _TABLE_ENTRIES // len(book))):
         unit = F.normalize(part)
         score = (2 * unit) @ book.t()
         score -= unit.pow(2).sum(1, keepdim=True)
@@ -93,8 +98,12 @@ def _(
 
 
 @rvq_encode.supports
-def _(backend: str, z: Tensor, *_: object) -> str | None:
-    return "float64 is computed by torch" if z.dtype == torch.float64 else None
+def _(backend: str, z: Tensor, *weights: Tensor) -> str | None:
+    if z.dtype == torch.float64:
+        return "float64 is computed by torch"
+    if backend != "cpu" and (weights[-1].shape[2] > 32 or z.shape[2] > 8192):
+        return "a block of its kernel holds 32 dimensions and 8192 channels"
+    return None
 
 
 @rvq_encode.native

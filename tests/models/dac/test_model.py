@@ -18,7 +18,10 @@ FIELDS = ["loss", "audio_values", "quantized_representation", "audio_codes", "pr
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["f32", "f64"])
 @pytest.mark.parametrize("ratios", GEOMETRIES)
 def test_equals_transformers_bit_for_bit(ratios: tuple[int, ...], dtype: torch.dtype) -> None:
-    """The torch backend runs the same operations in the same order."""
+    """The torch backend runs the same operations in the same order.
+
+    The loss alone is summed in another order: over all codebooks at once.
+    """
     ours, theirs = pair(ratios, dtype)
     chance = random.Random(torch.initial_seed())
     for batch in (1, 3):
@@ -29,7 +32,9 @@ def test_equals_transformers_bit_for_bit(ratios: tuple[int, ...], dtype: torch.d
             assert list(result) == list(expected) == FIELDS
             for name in FIELDS:
                 assert result[name].dtype == expected[name].dtype
-                assert torch.equal(result[name], expected[name]), name
+                if name != "loss":
+                    assert torch.equal(result[name], expected[name]), name
+            close(result.loss, expected.loss, 1e-14 if dtype == torch.float64 else 1e-6)
             decoded = ours.decode(audio_codes=result.audio_codes)
             again = theirs.decode(audio_codes=result.audio_codes)
             assert torch.equal(decoded.audio_values, again.audio_values)

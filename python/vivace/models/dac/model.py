@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize
 
+from vivace.generation.graph import Graphs
 from vivace.models.base import PreTrainedModel
 from vivace.models.dac.config import DacConfig
 from vivace.models.dac.descript import load_descript
@@ -106,6 +107,7 @@ class DacModel(DacPreTrainedModel):
         self.quantizer = DacResidualVectorQuantizer(config)
         absent = {"encoder": "decoder.", "decoder": "encoder."}
         self._unloaded_prefixes = (absent[part],) if part else ()
+        self._graphs = Graphs(self)
         self.post_init()
 
     def encode(
@@ -144,8 +146,17 @@ class DacModel(DacPreTrainedModel):
         frames = _after(encoder, lengths or [time], "encode", "samples")
         ragged = None if lengths is None else frames
         if chunk_length_s is None:
-            hidden = _flow(lengths, time).run(encoder, input_values)
-            z, codes, latents, *losses = self.quantizer(hidden, n_quantizers, lengths=ragged)
+
+            def whole(audio: Tensor) -> tuple[Tensor, ...]:
+                hidden = _flow(lengths, time).run(encoder, audio)
+                found: tuple[Tensor, ...] = self.quantizer(hidden, n_quantizers, lengths=ragged)
+                return found
+
+            if self.training or lengths is not None:
+                z, codes, latents, *losses = whole(input_values)
+            else:
+                name = ("encode", n_quantizers)
+                z, codes, latents, *losses = self._graphs.call(name, whole, input_values)
         else:
             if self.training:
                 raise ValueError("DacModel.encode: chunk_length_s needs eval mode: model.eval()")
@@ -200,8 +211,15 @@ class DacModel(DacPreTrainedModel):
                 frames = Ragged(limits).clear(frames)
         samples = _after(decoder, limits or [time], "decode", "frames")
         if chunk_length_s is None:
-            latents = self.quantizer.from_codes(frames)[0] if audio_codes is not None else frames
-            audio = _flow(limits, time).run(decoder, latents).squeeze(1)
+
+            def whole(frames: Tensor) -> Tensor:
+                latents = self.quantizer.dequantize(frames) if audio_codes is not None else frames
+                return _flow(limits, time).run(decoder, latents).squeeze(1)
+
+            if limits is None:
+                audio = self._graphs.call(("decode", audio_codes is None), whole, frames)
+            else:
+                audio = whole(frames)
         else:
             chunk = self._chunk_frames(chunk_length_s)
             audio = decode_in_chunks(decoder, self.quantizer, frames, limits, chunk)

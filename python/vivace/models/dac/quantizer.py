@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from vivace.models.dac.config import DacConfig
 from vivace.nn.flow import Ragged
 from vivace.nn.geometry import InputError
-from vivace.ops import rvq_encode
+from vivace.ops import rvq_decode, rvq_encode
 from vivace.ops._packed import packed
 from vivace.ops.rvq_encode import nearest
 
@@ -57,6 +57,10 @@ class DacVectorQuantize(nn.Module):
         """`out_proj` in the dtype of the rows (B, codebook_dim, T), whatever the weights' is."""
         with _without_autocast(rows):
             return _project(self.out_proj, rows)
+
+    def table(self) -> Tensor:
+        """`project_out` of every row of the codebook: (codebook_size, hidden_size)."""
+        return self.project_out(_wide(self.codebook.weight).t()[None])[0].t()
 
     def decode_latents(self, hidden_states: Tensor) -> tuple[Tensor, Tensor]:
         """Latents (B, codebook_dim, T) -> nearest codebook rows (same shape), codes (B, T)."""
@@ -199,6 +203,23 @@ class DacResidualVectorQuantizer(nn.Module):
             z = step if z is None else z + step
         assert z is not None
         return z.to(self._dtype), torch.cat(rows, dim=1), audio_codes
+
+    def dequantize(self, audio_codes: Tensor) -> Tensor:
+        """`from_codes(audio_codes)[0]`, without gradients from a table of projected rows.
+
+        A frame is then N rows read and added; rounding differs by a few ulp. The table, float32
+        (N, codebook_size, hidden_size), is made at the first call and again when a weight changes.
+        """
+        if _needs_grad(self, audio_codes):
+            return self.from_codes(audio_codes)[0]
+        self.check_codes(audio_codes)
+        ids = audio_codes.long()
+        self._check_ids(ids)
+        books = self.books()
+        weights = tuple(parameter for book in books for parameter in book.parameters())
+        table = packed(weights, ("table",), lambda: torch.stack([b.table() for b in books]))
+        z: Tensor = rvq_decode(ids.transpose(1, 2), table)
+        return z.transpose(1, 2).contiguous().to(self._dtype)
 
     def from_latents(self, latents: Tensor) -> tuple[Tensor, Tensor]:
         """Projected latents (B, n · codebook_dim, T) -> (quantized (B, hidden_size, T), nearest

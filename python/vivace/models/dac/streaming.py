@@ -2,11 +2,12 @@
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from vivace.generation.graph import Graphs
 from vivace.models.dac.layers import DacDecoder, DacEncoder
 from vivace.models.dac.quantizer import DacResidualVectorQuantizer
 from vivace.nn.geometry import InputError, convolutions, ready_length, through
@@ -19,11 +20,14 @@ _STEADY = 1 << 20
 class _Streaming:
     """A stream's life: pushes, one flush, reset."""
 
-    def __init__(self, stack: nn.Module, batch_size: int) -> None:
+    def __init__(
+        self, stack: nn.Module, quantizer: DacResidualVectorQuantizer, batch_size: int
+    ) -> None:
         if batch_size < 1:
             raise ValueError(f"{type(self).__name__}: batch_size must be >= 1, got {batch_size}")
         self.batch_size = batch_size
         self._stack = stack
+        self._graphs = Graphs(nn.ModuleList([stack, quantizer]), limit=4)
         self.reset()
 
     def reset(self) -> None:
@@ -44,6 +48,13 @@ class _Streaming:
         self._closed = flush
         return y
 
+    def _step(self, function: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """``function(x)``, as a captured graph once the stream runs evenly."""
+        if not self._stream.steady:
+            return function(x)
+        y: Tensor = self._graphs.call(self._stream.addresses, function, x)
+        return y
+
     def _check_open(self) -> None:
         if self._closed:
             raise RuntimeError(
@@ -61,7 +72,7 @@ class StreamingDecoder(_Streaming):
     def __init__(
         self, decoder: DacDecoder, quantizer: DacResidualVectorQuantizer, batch_size: int = 1
     ) -> None:
-        super().__init__(decoder, batch_size)
+        super().__init__(decoder, quantizer, batch_size)
         self._decoder, self._quantizer = decoder, quantizer
 
     @property
@@ -75,6 +86,9 @@ class StreamingDecoder(_Streaming):
         the audio (B, L), L >= 0, that is final now. Raises RuntimeError after a flush.
         """
         self._check_open()
+        return self._step(self._decode, frames)
+
+    def _decode(self, frames: Tensor) -> Tensor:
         where = "StreamingDecoder.push"
         return self._run(_latents_of(self._decoder, self._quantizer, frames, where)).squeeze(1)
 
@@ -101,7 +115,7 @@ class StreamingEncoder(_Streaming):
         batch_size: int = 1,
         n_quantizers: int | None = None,
     ) -> None:
-        super().__init__(encoder, batch_size)
+        super().__init__(encoder, quantizer, batch_size)
         self._encoder, self._quantizer = encoder, quantizer
         self._books = quantizer.books(n_quantizers)
 
@@ -128,7 +142,7 @@ class StreamingEncoder(_Streaming):
                 "StreamingEncoder.push: audio must be floats of shape (B, 1, L) or (B, L), "
                 f"got {audio.dtype} {tuple(audio.shape)}"
             )
-        return self._codes(self._run(x))
+        return self._step(lambda x: self._codes(self._run(x)), x)
 
     @torch.no_grad()
     def flush(self) -> Tensor:
@@ -171,7 +185,7 @@ def _latents_of(
         return frames
     if frames.dim() == 3 and frames.shape[2] == 0:
         return decoder.conv1.weight.new_empty((len(frames), decoder.conv1.in_channels, 0))
-    return quantizer.from_codes(frames)[0]
+    return quantizer.dequantize(frames)
 
 
 @torch.no_grad()
