@@ -146,6 +146,23 @@ def test_compiles_whole_with_the_same_result() -> None:
         torch.testing.assert_close(compiled(x, alpha), snake(x, alpha) * 2)
 
 
+def test_fake_tensors_never_reach_a_kernel() -> None:
+    """Also inside an op whose reference calls another op: a fake tensor has no memory to read."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    with FakeTensorMode(), torch.no_grad():
+        x, alpha = torch.randn(1, 3, 40), torch.rand(3)
+        assert snake(x, alpha).shape == (1, 3, 40)
+    assert snake(x, alpha).shape == (1, 3, 40)  # outside the mode they are still fake
+
+
+def test_vmap() -> None:
+    x, alpha = torch.randn(4, 1, 3, 40), torch.rand(3) + 0.1
+    with torch.no_grad():
+        mapped = torch.vmap(lambda x: snake(x, alpha))(x)
+    torch.testing.assert_close(mapped, torch.stack([snake(row, alpha) for row in x]))
+
+
 def test_raw_op_has_the_gradient_of_the_reference() -> None:
     x, alpha = arguments()
     x.requires_grad_()

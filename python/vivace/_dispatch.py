@@ -119,7 +119,7 @@ class Op:
     def __call__(self, *args: Any) -> Any:
         if self._check is not None:
             self._check(*args)
-        if torch.compiler.is_compiling():
+        if _traced(args[0]):
             if needs_grad(args):
                 return self.reference(*args)
             return getattr(torch.ops.vivace, self.name)(*args)
@@ -157,6 +157,16 @@ class Op:
         if needs_grad(args):
             return "a gradient is needed, and kernels are for inference (use torch.no_grad())"
         return self._supports(backend, *args) if self._supports is not None else None
+
+
+def _traced(x: Tensor) -> bool:
+    """Whether x may be something without memory that a kernel could read: the dispatcher knows."""
+    return (
+        torch.compiler.is_compiling()
+        or type(x) not in (Tensor, torch.nn.Parameter)  # fake tensors and other subclasses
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch._C._functorch.peek_interpreter_stack() is not None  # vmap and its kin
+    )
 
 
 def select(op: Op, args: tuple[Any, ...]) -> ModuleType | None:
