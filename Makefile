@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The CPU build of torch serves every target here but `gpu`; a torch that is already installed is kept.
 TORCH ?= torch==2.13.0
 ARCHS ?= 90-real
-EDITABLE = -Ccmake.define.VIVACE_SIMT=ON -Ccmake.define.VIVACE_SIMT_SANITIZE=ON \
+EDITABLE = -Ccmake.define.VIVACE_SIMT=ON \
   -Ccmake.define.VIVACE_CUDA_ARCHS="$(ARCHS)"
 # One thread of the tests per core; numerics do not depend on it.
 export OMP_NUM_THREADS ?= 2
