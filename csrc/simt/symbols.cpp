@@ -79,7 +79,8 @@ std::string source_line(const void* return_address) {
   std::string chain;
   int shown = 0;
   for (std::size_t i = 1; i < lines.size() && shown < 3; i += 2) {
-    const std::string line = lines[i].substr(0, lines[i].find(" (discriminator"));
+    std::string line = lines[i].substr(0, lines[i].find(" (discriminator"));
+    if (line.rfind("./", 0) == 0) line.erase(0, 2);  // the build folder, as the flags rename it
     if (is_engine(line) || line.rfind("??", 0) == 0) continue;
     chain += (shown++ ? " inlined into " : "") + line;
   }

@@ -87,7 +87,12 @@ def build(variant: str, folder: Path, kernels: list[Path], *, shared: bool = Tru
     define, instrument, link = VARIANTS[variant]
     common = ["g++", "-std=c++17", "-fPIC", "-g", "-Wall", "-Wextra", "-Werror"]
     common += ["-Wno-unknown-pragmas", "-fno-strict-aliasing", "-fno-gnu-unique", "-DVIVACE_SIMT"]
-    common += [*define, f"-ffile-prefix-map={ROOT}/=", f"-I{ROOT}/csrc"]
+    common += [
+        *define,
+        f"-ffile-prefix-map={ROOT}=.",
+        f"-ffile-prefix-map={ROOT}/=",
+        f"-I{ROOT}/csrc",
+    ]
     common += [f"-I{parent}" for parent in {source.parent for source in kernels}]
     common += [f"-isystem{include}" for include in require_compiler()]
     engine = sorted(p for p in SIMT.glob("*.cpp") if p.name != "module_simt.cpp")

@@ -24,6 +24,7 @@ CASES: dict[str, tuple[Call, str]] = {
     "stereo": (lambda m: m.encode(audio(1, 80).repeat(1, 2, 1)), r"\(1, 2, 80\)"),
     "int audio": (lambda m: m.encode(codes(1, 1, 80)), "must be floats .* got torch.int64"),
     "float32 audio": (lambda m: m(audio(1, 80).float()), "should be the same"),
+    "float32 latents": (lambda m: m.decode(torch.zeros(1, 16, 3)), "should be the same"),
     "0 codebooks": (lambda m: m.encode(audio(1, 80), 0), "at least 1, got 0"),
     "-1 codebooks": (lambda m: m(audio(1, 80), -1), "at least 1, got -1"),
     "nothing": (lambda m: m.decode(), "Either `quantized_representation` or `audio_codes`"),

@@ -171,6 +171,8 @@ def test_errors() -> None:
         (encoder, audio(1, 8)[0, 0], r"\(B, 1, L\) or \(B, L\), got torch.float64 \(8,\)"),
         (encoder, audio(1, 8).repeat(1, 2, 1), r"\(1, 2, 8\)"),
         (encoder, audio(1, 8).short(), "torch.int16"),
+        (encoder, audio(1, 8).float(), "must be torch.float64 .* got torch.float32"),
+        (decoder, torch.zeros(1, 16, 1), "should be the same type"),
         (decoder, torch.zeros(2, 4, 1).long(), "expected a batch of 1, got 2"),
         (decoder, torch.zeros(1, 4, 1).double(), r"\(B >= 1, 16, T\), got \(1, 4, 1\)"),
     ]:

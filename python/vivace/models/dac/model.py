@@ -138,7 +138,7 @@ class DacModel(DacPreTrainedModel):
         chunk_length_s: float | None = None,
     ) -> _Encoded:
         encoder = _present(self.encoder, "encoder", "encode")
-        _check_audio(input_values)
+        _check_audio(input_values, encoder.conv1.weight.dtype)
         batch, _, time = input_values.shape
         lengths = None
         if padding_mask is not None:
@@ -324,11 +324,16 @@ def _given(fields: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(value for value in values if value is not None)
 
 
-def _check_audio(x: Tensor) -> None:
+def _check_audio(x: Tensor, dtype: torch.dtype) -> None:
     if x.dim() != 3 or x.shape[1] != 1 or len(x) == 0 or not x.is_floating_point():
         raise InputError(
             "DacModel.encode: input_values must be floats of shape (B >= 1, 1, L), "
             f"got {x.dtype} {tuple(x.shape)}"
+        )
+    if x.dtype != dtype:
+        raise InputError(
+            "DacModel.encode: input_values and the weights should be the same type, "
+            f"got {x.dtype} and {dtype}"
         )
 
 

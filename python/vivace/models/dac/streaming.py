@@ -137,9 +137,10 @@ class StreamingEncoder(_Streaming):
         """
         self._check_open()
         x = audio[:, None] if audio.dim() == 2 else audio
-        if x.dim() != 3 or x.shape[1] != 1 or not x.is_floating_point():
+        dtype = self._encoder.conv1.weight.dtype
+        if x.dim() != 3 or x.shape[1] != 1 or x.dtype != dtype:
             raise InputError(
-                "StreamingEncoder.push: audio must be floats of shape (B, 1, L) or (B, L), "
+                f"StreamingEncoder.push: audio must be {dtype} of shape (B, 1, L) or (B, L), "
                 f"got {audio.dtype} {tuple(audio.shape)}"
             )
         return self._step(lambda x: self._codes(self._run(x)), x)
@@ -163,8 +164,8 @@ def _hop(stack: nn.Module) -> int:
 
 
 def check_latents(decoder: DacDecoder, latents: Tensor, where: str) -> None:
-    """Raises InputError unless latents are floats of shape (B, hidden_size, T)."""
-    width = decoder.conv1.in_channels
+    """Raises InputError unless latents (B, hidden_size, T) are floats of the weights' type."""
+    width, dtype = decoder.conv1.in_channels, decoder.conv1.weight.dtype
     if not latents.is_floating_point():
         raise InputError(
             f"{where}: latents must be floats, got {latents.dtype} "
@@ -173,6 +174,11 @@ def check_latents(decoder: DacDecoder, latents: Tensor, where: str) -> None:
     if latents.dim() != 3 or latents.shape[1] != width or len(latents) == 0:
         raise InputError(
             f"{where}: latents must have shape (B >= 1, {width}, T), got {tuple(latents.shape)}"
+        )
+    if latents.dtype != dtype:
+        raise InputError(
+            f"{where}: latents and the weights should be the same type, "
+            f"got {latents.dtype} and {dtype}"
         )
 
 
