@@ -2,6 +2,7 @@
 
 import json
 import os
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,12 @@ def test_wrong_options(tmp_path: Path, sounds: Path, arguments: tuple[str, str])
     done = vivace("dac", "encode", sounds, "-o", tmp_path / "o", *arguments)
     assert done.exit_code == 2
     assert arguments[0] in done.stderr
+
+
+def test_the_embedded_codec_is_the_default_model(tmp_path: Path) -> None:
+    clip = files("vivace") / "assets/speech/sense_and_sensibility.wav"
+    done = vivace("dac", "roundtrip", clip, "--output", tmp_path / "out", "--json")
+    assert done.exit_code == 0, done.output
+    (record,) = records(done).values()
+    assert record["error"] is None
+    assert record["codes_shape"][:2] == [1, 8]
