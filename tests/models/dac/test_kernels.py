@@ -1,0 +1,48 @@
+"""A whole small model through the CUDA kernels, run on the CPU: every op has to take its part."""
+
+import os
+
+import pytest
+import torch
+
+import vivace
+from tests.models.dac.helpers import small_model
+from vivace import _dispatch
+
+pytestmark = pytest.mark.skipif(
+    _dispatch.load("simt") is None and not os.environ.get("CI"), reason="vivace._simt is not built"
+)
+
+
+@torch.no_grad()
+def test_a_model_runs_on_the_kernels() -> None:
+    model = small_model((2, 4), torch.float32)
+    x = torch.randn(2, 1, 203) * 0.3
+    with vivace.backend("torch"):
+        expected = model.encode(x)
+        truth = model.decode(expected.quantized_representation).audio_values
+    with vivace.backend("simt"):
+        found = model.encode(x)
+        audio = model.decode(expected.quantized_representation).audio_values
+        from_codes = model.decode(audio_codes=expected.audio_codes).audio_values
+    # tf32 products: ten bits of mantissa through a dozen layers.
+    assert (audio - truth).norm() < 1e-2 * truth.norm()
+    assert (from_codes - truth).norm() < 1e-2 * truth.norm()
+    same = (found.audio_codes[:, 0] == expected.audio_codes[:, 0]).double().mean()
+    assert same > 0.8, "codes of the first book, which tf32 latents choose"
+
+
+@torch.no_grad()
+def test_streams_and_padded_batches_are_the_full_pass_bit_for_bit() -> None:
+    model = small_model((2, 4), torch.float32)
+    with vivace.backend("simt"):
+        codes = torch.randint(0, model.config.codebook_size, (2, model.config.n_codebooks, 17))
+        whole = model.decode(audio_codes=codes).audio_values
+        stream = model.streaming_decoder(batch_size=2)
+        pieces = [stream.push(codes[..., t : t + 3]) for t in range(0, 17, 3)]
+        assert torch.equal(torch.cat([*pieces, stream.flush()], 1), whole)
+        ragged = model.decode(audio_codes=codes, lengths=[17, 9])
+        solo = model.decode(audio_codes=codes[1:, :, :9]).audio_values
+        end = int(ragged.audio_lengths[1])
+        assert torch.equal(ragged.audio_values[1, :end], solo[0])
+        assert torch.equal(ragged.audio_values[0], whole[0])
