@@ -95,13 +95,16 @@ def check(backend: Backend, dtype: torch.dtype, name: str) -> None:
     args = make(name, dtype, backend.device)
     y = conv_transpose1d(*args)
     truth = reference(args)
+    rounding = product_dtype(backend, dtype)
+    # In float32 the sum's own rounding leads, in shorter formats that of the factors.
+    terms = 2 * case.channels_in + 4 if rounding == torch.float32 else 4
     assert y.dtype == dtype
     assert y.shape == truth.shape == (case.batch, case.frames, case.channels_out)
     for row, true_row, length in zip(
         y, truth, case.lengths or (case.time,) * case.batch, strict=True
     ):
         end = max(0, (length + 1) * case.stride - sum(case.crop)) if length else 0
-        assert_close(row[:end], true_row[:end], product_dtype(backend, dtype), terms=4)
+        assert_close(row[:end], true_row[:end], rounding, terms=terms)
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if n not in PERF])
