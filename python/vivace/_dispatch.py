@@ -97,9 +97,9 @@ class Op:
         _ops[self.name] = self
         _library.define(self.name + torch.library.infer_schema(reference, mutates_args=()))
         # One implementation for every device: it chooses at run time, as the eager path does.
-        _library.impl(self.name, self._run, "CompositeExplicitAutograd")
+        _library.impl(self.name, self._traced_run, "CompositeExplicitAutograd")
         _library.impl(self.name, self._autograd, "Autograd")
-        _library._register_fake(self.name, reference)
+        _library._register_fake(self.name, lambda *args: _dense(reference(*args)))
 
     def native(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Registers `function(module, *args)`, which allocates outputs and calls the kernel."""
@@ -135,10 +135,14 @@ class Op:
                 return self._native(module, *args)
         return self._native(module, *args)
 
+    def _traced_run(self, *args: Any) -> Any:
+        """As a compiled graph calls it: with the strides that the trace promised."""
+        return _dense(self._run(*args))
+
     def _autograd(self, *args: Any) -> Any:
         """The raw op where autograd listens: the reference has the gradient, kernels do not."""
         if needs_grad(args):
-            return self.reference(*args)
+            return _dense(self.reference(*args))
         with torch._C._AutoDispatchBelowAutograd():
             return getattr(torch.ops.vivace, self.name)(*args)
 
@@ -157,6 +161,13 @@ class Op:
         if needs_grad(args):
             return "a gradient is needed, and kernels are for inference (use torch.no_grad())"
         return self._supports(backend, *args) if self._supports is not None else None
+
+
+def _dense(result: Any) -> Any:
+    """Contiguous results: a reference may give views, whose strides no kernel has."""
+    if isinstance(result, Tensor):
+        return result.contiguous()
+    return tuple(part.contiguous() for part in result)
 
 
 def _traced(x: Tensor) -> bool:

@@ -85,19 +85,22 @@ def check_family(
         raise ValueError(f"{op}: alpha belongs to activation='snake', got {activation!r}")
 
 
-def products(module: ModuleType, x: Tensor) -> str:
+def products(module: ModuleType, x: Tensor, channels_out: int) -> str:
     """What the factors of products are rounded to for x: torch's own precision settings decide.
 
-    Sums are float32 always. On the CPU a float32 tensor is multiplied in float32, or in bfloat16
-    where `torch.set_float32_matmul_precision("medium")` allows it; a float16 tensor in float32
-    (exactly). On CUDA, float32 means tf32, which `supports` refuses where torch forbids it.
+    Sums are float32 always. On the CPU a bfloat16 tensor is multiplied in bfloat16 where AMX is,
+    and in float32 (exactly) elsewhere; a float32 tensor in float32, or like bfloat16 where
+    `torch.set_float32_matmul_precision("medium")` allows it; a float16 tensor in float32. Products
+    with one channel in or out cost nothing, and are float32 always. On CUDA, float32 means tf32,
+    which `supports` refuses where torch forbids it.
     """
-    if module.__name__.endswith("_cpu"):
-        if x.dtype == torch.bfloat16:
-            return "bfloat16"
-        medium = torch.get_float32_matmul_precision() == "medium"
-        return "bfloat16" if medium and x.dtype == torch.float32 else "float32"
-    return {torch.float32: "tf32", torch.bfloat16: "bfloat16", torch.float16: "float16"}[x.dtype]
+    if not module.__name__.endswith("_cpu"):
+        return {torch.float32: "tf32", torch.bfloat16: "bfloat16", torch.float16: "float16"}[x.dtype]
+    if x.dtype == torch.float16 or min(x.shape[2], channels_out) == 1:
+        return "float32"
+    if x.dtype == torch.float32 and torch.get_float32_matmul_precision() != "medium":
+        return "float32"
+    return "bfloat16" if module.active_isa() == "amx" else "float32"
 
 
 def refuse_precision(backend: str, x: Tensor) -> str | None:

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vivace._dispatch import Op, stream_of
+from vivace._dispatch import Op, load, stream_of
 from vivace.ops._conv import (
     ACTIVATIONS,
     PRODUCTS,
@@ -106,8 +106,33 @@ def conv1d_length(time: int, kernel: int, stride: int, dilation: int, padding: i
 
 
 @conv1d.supports
-def _(backend: str, x: Tensor, *_: object) -> str | None:
-    return refuse_precision(backend, x)
+def _(
+    backend: str,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    alpha: Tensor | None = None,
+    residual: Tensor | None = None,
+    lengths: Tensor | None = None,
+    stride: int = 1,
+    dilation: int = 1,
+    pad_left: int = 0,
+    pad_right: int = 0,
+    activation: str = "none",
+    slope: float = 0.1,
+    reflect_pad: bool = False,
+    tanh: bool = False,
+) -> str | None:
+    reason = refuse_precision(backend, x)
+    module = load(backend)
+    if reason is not None or module is None or not hasattr(module, "conv1d_fits"):
+        return reason
+    layer = (*weight.shape, stride, dilation, ACTIVATIONS.index(activation))
+    product = PRODUCTS.index(products(module, x, weight.shape[0]))
+    if module.conv1d_fits(*layer, residual is not None, tanh, product):
+        return None
+    span = (weight.shape[2] - 1) * dilation + 1
+    return f"the {span} frames that its taps span do not fit on chip"
 
 
 @conv1d.native
@@ -131,7 +156,7 @@ def _(
     channels_out, _, kernel = weight.shape
     time = conv1d_length(x.shape[1], kernel, stride, dilation, pad_left + pad_right)
     y = torch.empty((x.shape[0], time, channels_out), dtype=x.dtype, device=x.device)
-    product = products(module, x)
+    product = products(module, x, channels_out)
     module.conv1d(
         y,
         rows(x),

@@ -99,7 +99,7 @@ def _(
 ) -> Tensor:
     time = (x.shape[1] + 1) * stride - crop_left - crop_right
     y = torch.empty((x.shape[0], time, weight.shape[1]), dtype=x.dtype, device=x.device)
-    product = products(module, x)
+    product = products(module, x, weight.shape[1])
     module.conv_transpose1d(
         y,
         rows(x),

@@ -95,7 +95,7 @@ def _(
     dilation: int = 1,
     padding: int = 0,
 ) -> Tensor:
-    product = products(module, x)
+    product = products(module, x, x.shape[2])
     kind = PRODUCTS.index(product)
     if not module.residual_unit_fits(x.shape[2], dilation, kind):
         # The weights do not fit on chip: two convolutions, whose epilogues carry the rest.

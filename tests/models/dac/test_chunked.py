@@ -67,7 +67,8 @@ def test_the_quantized_latents_wait_until_they_are_asked_for() -> None:
     with torch.no_grad():
         expected = model.encode(x)
     assert torch.equal(found.projected_latents, expected.projected_latents)
-    assert torch.equal(found.quantized_representation, expected.quantized_representation)
+    # Found from the codes, by a sum in another order than the search's.
+    close(found.quantized_representation, expected.quantized_representation, 1e-6)
     assert found.quantized_representation is found[1]
 
 

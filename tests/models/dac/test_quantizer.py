@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import vivace
 from tests.models.dac.helpers import close, pair, small_model
 
 REAL = {"codebook_size": 1024, "codebook_dim": 8, "n_codebooks": 9}
@@ -23,7 +24,7 @@ def test_all_results_equal_transformers(
 ) -> None:
     ours, theirs = (model.quantizer for model in pair(dtype=dtype, **changes))
     h = hidden(2, 301, dtype)
-    with torch.no_grad():
+    with torch.no_grad(), vivace.backend("torch"):
         found, expected = ours(h, wanted), theirs(h, wanted)
         z, codes, latents = found[:3]
         for a, b in zip(found, expected, strict=True):
@@ -44,6 +45,18 @@ def test_all_results_equal_transformers(
         part = latents[:, : one.codebook_dim]
         for a, b in zip(one.decode_latents(part), other.decode_latents(part), strict=True):
             assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("wanted", [None, 2])
+def test_the_kernels_of_this_machine_agree(wanted: int | None) -> None:
+    """Whatever runs by default: the same codes, values to 1e-5 of the largest."""
+    ours, theirs = (model.quantizer for model in pair(dtype=torch.float32, **REAL))
+    h = hidden(2, 301, torch.float32)
+    with torch.no_grad():
+        found, expected = ours(h, wanted), theirs(h, wanted)
+    assert torch.equal(found[1], expected[1])
+    for a, b in ((found[0], expected[0]), (found[2], expected[2])):
+        close(a, b, 1e-5)
 
 
 def test_from_latents_uses_the_codebooks_that_fit() -> None:
@@ -81,7 +94,7 @@ def test_half_precision_models_quantize_in_float32(dtype: torch.dtype) -> None:
     ours, theirs = pair(dtype=dtype, **REAL)
     theirs.float()
     h = hidden(2, 200, dtype)
-    with torch.no_grad():
+    with torch.no_grad(), vivace.backend("torch"):
         z, codes, latents, *losses = ours.quantizer(h)
         expected = theirs.quantizer(h.float())
         assert torch.equal(codes, expected[1])
