@@ -4,7 +4,9 @@ python examples/demo.py --output demo-out
 """
 
 import argparse
+import copy
 import time
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -45,6 +47,29 @@ def picture(path: Path, clips: dict[str, torch.Tensor], rate: int) -> None:
     axes[1, 0].set_ylabel("Hz")
     figure.tight_layout()
     figure.savefig(path, dpi=110)
+
+
+def speed(model: vivace.DacModel, audio: torch.Tensor) -> None:
+    """The same model by torch alone and by the kernels of this machine."""
+    seconds = audio.shape[-1] / model.config.sampling_rate
+    titles = ("precision", "run by", "encode", "decode", "speed-up")
+    print(" | ".join(f"{title:>13}" for title in titles))
+    for dtype in (torch.float32, torch.bfloat16):
+        typed, x = copy.deepcopy(model).to(dtype), audio.to(dtype)
+        codes = typed.encode(x).audio_codes
+        calls = (partial(typed.encode, x), partial(typed.decode, audio_codes=codes))
+        alone = 0.0
+        for backend, name in (("torch", "torch"), ("auto", "vivace")):
+            with vivace.backend(backend):
+                times = [best_seconds(call, repeats=3) for call in calls]
+            alone = alone or sum(times)
+            row = (
+                str(dtype).removeprefix("torch."),
+                name,
+                *(f"{seconds / t:.0f} x real" for t in times),
+                f"{alone / sum(times):.1f} x",
+            )
+            print(" | ".join(f"{cell:>13}" for cell in row))
 
 
 @torch.no_grad()
@@ -88,6 +113,8 @@ def main() -> None:
         name = f"{n} codebooks, {kilobits:.1f} kbit/s"
         clips[name] = audio
         vivace.audio.save(output / ("out.wav" if n == books else "out-half.wav"), audio, rate)
+    print()
+    speed(model, padded)
     vivace.DacFile.encode(model, clip, rate).save(output / "clip.dac")
     picture(output / "demo.png", clips, rate)
     print(f"wrote out.wav, out-half.wav, clip.dac and demo.png to {output}/")

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 
 namespace vivace {
 
@@ -11,7 +12,7 @@ namespace vivace {
 int usable_threads(int wanted);
 
 // f(i) for i in [0, n). Each i runs whole on one thread, so results do not depend on the thread
-// count.
+// count. What f throws (memory that ran out) is thrown again here; the other i still run.
 template <class F>
 void parallel_for(int threads, std::int64_t n, const F& f) {
   threads = usable_threads(threads);
@@ -20,8 +21,17 @@ void parallel_for(int threads, std::int64_t n, const F& f) {
     for (std::int64_t i = 0; i < n; ++i) f(i);
     return;
   }
+  std::exception_ptr thrown;
 #pragma omp parallel for num_threads(threads) schedule(static)
-  for (std::int64_t i = 0; i < n; ++i) f(i);
+  for (std::int64_t i = 0; i < n; ++i) {
+    try {
+      f(i);
+    } catch (...) {
+#pragma omp critical(vivace_parallel_for)
+      thrown = std::current_exception();
+    }
+  }
+  if (thrown) std::rethrow_exception(thrown);
 }
 
 }  // namespace vivace

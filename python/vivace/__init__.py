@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vivace.models.dac import DacFeatureExtractor as DacFeatureExtractor
     from vivace.models.dac import DacFile as DacFile
     from vivace.models.dac import DacModel as DacModel
+    from vivace.ops._packed import packed_bytes as packed_bytes
 
 __version__ = "0.1.0"
 
@@ -28,6 +29,7 @@ _HOME = {
     "DacFeatureExtractor": "vivace.models.dac",
     "DacFile": "vivace.models.dac",
     "DacModel": "vivace.models.dac",
+    "packed_bytes": "vivace.ops._packed",
 }
 _MODULES = ("audio", "models", "ops")
 __all__ = [*sorted(_HOME), *_MODULES]

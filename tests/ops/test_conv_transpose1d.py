@@ -45,9 +45,13 @@ CASES = {
     "wide_crops": Case(2, 70, 32, 16, 4, (9, 7), "leaky_relu"),  # a whole block of frames cut
     "narrow_tiles": Case(1, 4229, 136, 48, 2, (1, 1)),  # enough rows for the 128 x 96 tile
     "wide_tiles": Case(2, 2820, 24, 40, 5, (3, 2), "none"),  # 128 x 128, the last one 72 columns
+    "one_value": Case(1, 1, 1, 1, 1, (0, 1), "none"),
+    "no_clips": Case(0, 20, 16, 24, 2, (1, 1)),
     "dac_44khz.up1": Case(1, 86, 1536, 768, 8, (4, 4)),
     "dac_44khz.up3": Case(1, 5512, 384, 192, 4, (2, 2)),
     "dac_44khz.up4": Case(1, 22050, 192, 96, 2, (1, 1)),
+    "encodec_24khz.up1": Case(1, 75, 512, 256, 8, (0, 8), "elu"),
+    "encodec_24khz.up4": Case(1, 12000, 64, 32, 2, (0, 2), "elu"),
     "dac_16khz.up2": Case(1, 400, 768, 384, 5, (3, 3)),
 }
 PERF = tuple(name for name in CASES if "khz" in name)

@@ -95,7 +95,8 @@ def products(module: ModuleType, x: Tensor, channels_out: int) -> str:
     which `supports` refuses where torch forbids it.
     """
     if not module.__name__.endswith("_cpu"):
-        return {torch.float32: "tf32", torch.bfloat16: "bfloat16", torch.float16: "float16"}[x.dtype]
+        short = {torch.bfloat16: "bfloat16", torch.float16: "float16"}
+        return short.get(x.dtype, "tf32")
     if x.dtype == torch.float16 or min(x.shape[2], channels_out) == 1:
         return "float32"
     if x.dtype == torch.float32 and torch.get_float32_matmul_precision() != "medium":

@@ -1,4 +1,7 @@
-"""A whole small model through the CUDA kernels, run on the CPU: every op has to take its part."""
+"""A whole small model through the kernels of one backend: every op has to take its part.
+
+"simt" runs the CUDA kernels on the CPU.
+"""
 
 import os
 
@@ -9,33 +12,44 @@ import vivace
 from tests.models.dac.helpers import small_model
 from vivace import _dispatch
 
-pytestmark = pytest.mark.skipif(
-    _dispatch.load("simt") is None and not os.environ.get("CI"), reason="vivace._simt is not built"
-)
+@pytest.fixture(params=["simt-f32", "cpu-f32", "cpu-bf16", "cpu-f16"])
+def kernels(request: pytest.FixtureRequest) -> tuple[str, torch.dtype]:
+    name, _, short = request.param.partition("-")
+    if _dispatch.load(name) is None and not os.environ.get("CI"):
+        pytest.skip(f"vivace._{name} is not built")
+    return name, {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[short]
 
 
 @torch.no_grad()
-def test_a_model_runs_on_the_kernels() -> None:
+def test_a_model_runs_on_the_kernels(kernels: tuple[str, torch.dtype]) -> None:
+    name, dtype = kernels
     model = small_model((2, 4), torch.float32)
     x = torch.randn(2, 1, 203) * 0.3
     with vivace.backend("torch"):
         expected = model.encode(x)
         truth = model.decode(expected.quantized_representation).audio_values
-    with vivace.backend("simt"):
+    model, x = model.to(dtype), x.to(dtype)
+    with vivace.backend(name):
         found = model.encode(x)
-        audio = model.decode(expected.quantized_representation).audio_values
+        audio = model.decode(expected.quantized_representation.to(dtype)).audio_values
         from_codes = model.decode(audio_codes=expected.audio_codes).audio_values
-    # tf32 products: ten bits of mantissa through a dozen layers.
-    assert (audio - truth).norm() < 1e-2 * truth.norm()
-    assert (from_codes - truth).norm() < 1e-2 * truth.norm()
+    # tf32 products: ten bits of mantissa through a dozen layers; bfloat16 has seven.
+    tolerance = {("simt", torch.float32): 1e-2, ("cpu", torch.float32): 1e-5}.get(
+        (name, dtype), 4e-2 if dtype == torch.bfloat16 else 1e-2
+    )
+    assert (audio - truth).norm() < tolerance * truth.norm()
+    assert (from_codes - truth).norm() < tolerance * truth.norm()
     same = (found.audio_codes[:, 0] == expected.audio_codes[:, 0]).double().mean()
-    assert same > 0.8, "codes of the first book, which tf32 latents choose"
+    assert same > 0.8, "codes of the first book, which rounded latents choose"
 
 
 @torch.no_grad()
-def test_streams_and_padded_batches_are_the_full_pass_bit_for_bit() -> None:
-    model = small_model((2, 4), torch.float32)
-    with vivace.backend("simt"):
+def test_streams_and_padded_batches_are_the_full_pass_bit_for_bit(
+    kernels: tuple[str, torch.dtype],
+) -> None:
+    name, dtype = kernels
+    model = small_model((2, 4), dtype)
+    with vivace.backend(name):
         codes = torch.randint(0, model.config.codebook_size, (2, model.config.n_codebooks, 17))
         whole = model.decode(audio_codes=codes).audio_values
         stream = model.streaming_decoder(batch_size=2)
