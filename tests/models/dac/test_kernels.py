@@ -12,6 +12,7 @@ import vivace
 from tests.models.dac.helpers import small_model
 from vivace import _dispatch
 
+
 @pytest.fixture(params=["simt-f32", "cpu-f32", "cpu-bf16", "cpu-f16"])
 def kernels(request: pytest.FixtureRequest) -> tuple[str, torch.dtype]:
     name, _, short = request.param.partition("-")
