@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import copy
 from importlib.resources import as_file, files
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -36,7 +37,7 @@ def snr(audio: Tensor, truth: Tensor) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="vivace/tiny-16khz")
-    model = vivace.DacModel.from_pretrained(parser.parse_args().model)
+    model: Any = vivace.DacModel.from_pretrained(parser.parse_args().model)
     rate, hop = model.config.sampling_rate, model.config.hop_length
     with as_file(files("vivace") / "assets/speech/sense_and_sensibility.wav") as path:
         clip, _ = vivace.audio.load(path, sample_rate=rate)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The conv1d family with float32 products: a register tile of rows × 2 vectors of columns, each
-// element the same chain of fused multiply-adds over taps, then channels. It does not depend on the
-// tile, so neither do the bits on length, batch, threads or the pieces of a stream.
+// element the same chain of fused multiply-adds. It does not depend on the tile, so neither do the
+// bits on length, batch, threads or the pieces of a stream.
 //
 // Staged rows are (rows, C) float32, so that a tap is an offset; weights are read once per
 // register tile, as one forward stream. A result of one column is a dot product instead.
@@ -28,8 +28,16 @@ struct Float32Conv {
     const float* weights;  // [tap][channel][kBlock], at the first column of the tile
   };
 
+  // All taps pass over so many channels of a tile's rows, which then come from L1 but once.
+  static constexpr int kChannels = 64;
   // A long chain of float32 additions loses digits: after so many products its sum is put aside.
   static constexpr int kChain = 256;
+
+  // Floats from row to row of a staged piece: an odd number of cache lines, so that the rows of a
+  // tile fall on different sets of L1.
+  [[gnu::always_inline]] static std::int64_t row_floats(int channels) {
+    return channels < 32 ? channels : ((channels + 15) / 16 | 1) * 16;
+  }
 
   template <int kRows, class Finish>
   static void tile(const Factors& f, std::int64_t row, int column, const Finish& finish) {
@@ -39,22 +47,24 @@ struct Float32Conv {
       sums[r][0] = sums[r][1] = V::zero();
       totals[r][0] = totals[r][1] = V::zero();
     }
-    const float* w = f.weights;
     int chain = 0;
-    for (int tap = 0; tap < f.taps; ++tap) {
-      const float* from = f.rows + row * f.row_step + tap * f.tap_step;
-      for (int c = 0; c < f.channels;) {
-        const int end = f.channels - c < 2 * kChain ? f.channels : c + kChain;
-        chain += end - c;
-        for (; c < end; ++c, w += kBlock) {
+    for (int first = 0; first < f.channels; first += kChannels) {
+      const int end = f.channels - first < kChannels ? f.channels : first + kChannels;
+      for (int tap = 0; tap < f.taps; ++tap) {
+        const float* w = f.weights + (std::int64_t{tap} * f.channels + first) * kBlock;
+        // Three pointers and four multiples of the step stay in registers; fourteen would not.
+        const float* from = f.rows + row * f.row_step + tap * f.tap_step;
+        const float *from5 = from + 5 * f.row_step, *from10 = from5 + 5 * f.row_step;
+        for (int c = first; c < end; ++c, w += kBlock) {
           const Reg w0 = V::load(w), w1 = V::load(w + V::kWidth);
 #pragma GCC unroll 16
           for (int r = 0; r < kRows; ++r) {
-            const Reg x = V::set(from[r * f.row_step + c]);
+            const Reg x = V::set((r < 5 ? from : r < 10 ? from5 : from10)[r % 5 * f.row_step + c]);
             sums[r][0] = V::fma(x, w0, sums[r][0]);
             sums[r][1] = V::fma(x, w1, sums[r][1]);
           }
         }
+        chain += end - first;
         if (chain < kChain) continue;
         chain = 0;
 #pragma GCC unroll 16
@@ -113,11 +123,16 @@ struct Float32Conv {
     }
   }
 
+  static std::int64_t staged_floats(const Conv& conv, const Part& part) {
+    return conv.span(part.rows) * row_floats(conv.in.channels);
+  }
+
   static Factors stage_rows(const Conv& conv, const Part& part, float* to) {
     const int channels = conv.in.channels;
+    const std::int64_t step = row_floats(channels);
     stage<V, 2, false>(conv, part, conv.span(part.rows),
                        [&](std::int64_t row, int channel, const Reg* v, int count) {
-                         float* at = to + row * channels + channel;
+                         float* at = to + row * step + channel;
                          for (int i = 0; i < 2; ++i, at += V::kWidth, count -= V::kWidth) {
                            if (count >= V::kWidth) {
                              V::store(at, v[i]);
@@ -126,12 +141,7 @@ struct Float32Conv {
                            }
                          }
                        });
-    return {to,
-            std::int64_t{conv.stride} * channels,
-            std::int64_t{conv.dilation} * channels,
-            conv.taps,
-            channels,
-            nullptr};
+    return {to, conv.stride * step, conv.dilation * step, conv.taps, channels, nullptr};
   }
 
   static int good_rows(const Conv& conv) {
@@ -143,8 +153,8 @@ struct Float32Conv {
   }
 
   static void conv(const Conv& conv, const Part& part) {
-    auto* staged = static_cast<float*>(
-        scratch((conv.span(part.rows) * conv.in.channels + part.rows + V::kWidth) * 4));
+    auto* staged =
+        static_cast<float*>(scratch((staged_floats(conv, part) + part.rows + V::kWidth) * 4));
     Factors f = stage_rows(conv, part, staged);
     const auto* packed = static_cast<const float*>(conv.packed);
     dispatch_storage(conv.out.dtype, [&](auto* type) {
@@ -152,7 +162,7 @@ struct Float32Conv {
       const Store<V, Storage> store(conv.out, conv.columns, part.clip);
       if (conv.columns == 1) {
         f.weights = packed;
-        float* sums = staged + conv.span(part.rows) * conv.in.channels;
+        float* sums = staged + staged_floats(conv, part);
         dots(f, part.rows, sums);
         for (int row = 0; row < part.rows; row += V::kWidth) {
           const int count = part.rows - row < V::kWidth ? part.rows - row : V::kWidth;
@@ -167,7 +177,7 @@ struct Float32Conv {
 
   // Rows between the two products of a unit: (rows, C) float32, with room for a whole register.
   static std::int64_t middle_bytes(int channels, int rows) {
-    return (std::int64_t{rows} * channels + V::kWidth) * 4;
+    return (rows * row_floats(channels) + V::kWidth) * 4;
   }
 
   static void first(const Unit& unit, const Part& part, float* staged, float* middle) {
@@ -181,14 +191,14 @@ struct Float32Conv {
       sum = activate<V, Activation::kSnake, false>(V::add(sum, V::load(bias + column)),
                                                    V::load(unit.alpha + column),
                                                    V::load(unit.inverse + column), 0.0f);
-      float* to = middle + row * channels + column;
+      float* to = middle + row * row_floats(channels) + column;
       count >= V::kWidth ? V::store(to, sum) : V::store(to, sum, count);
     });
   }
 
   static void second(const Unit& unit, const Part& part, const float* middle) {
     const int channels = unit.first.columns;
-    const Factors f{middle, channels, channels, 1, channels, nullptr};
+    const Factors f{middle, row_floats(channels), 0, 1, channels, nullptr};
     const auto* packed = static_cast<const float*>(unit.packed);
     dispatch_storage(unit.out.dtype, [&](auto* type) {
       using Storage = std::remove_pointer_t<decltype(type)>;
@@ -198,12 +208,8 @@ struct Float32Conv {
     });
   }
 
-  static std::int64_t staged_floats(const Unit& unit, const Part& part) {
-    return unit.first.span(part.rows) * unit.first.in.channels;
-  }
-
   static void unit(const Unit& unit, const Part& part) {
-    const std::int64_t staged = staged_floats(unit, part);
+    const std::int64_t staged = staged_floats(unit.first, part);
     auto* memory =
         static_cast<float*>(scratch(staged * 4 + middle_bytes(unit.first.columns, part.rows)));
     first(unit, part, memory, memory + staged);
@@ -211,13 +217,13 @@ struct Float32Conv {
   }
 
   static void unit_first(const Unit& unit, const Part& part, void* middle) {
-    auto* staged = static_cast<float*>(scratch(staged_floats(unit, part) * 4));
-    const std::int64_t before = std::int64_t{part.row} * unit.first.columns;
+    auto* staged = static_cast<float*>(scratch(staged_floats(unit.first, part) * 4));
+    const std::int64_t before = part.row * row_floats(unit.first.columns);
     first(unit, part, staged, static_cast<float*>(middle) + before);
   }
 
   static void unit_second(const Unit& unit, const Part& part, const void* middle) {
-    const std::int64_t before = std::int64_t{part.row} * unit.first.columns;
+    const std::int64_t before = part.row * row_floats(unit.first.columns);
     second(unit, part, static_cast<const float*>(middle) + before);
   }
 

@@ -134,8 +134,9 @@ unsigned blocks_of(std::int64_t clips, std::int64_t frames, int per_block) {
 
 using Smallest = Tile<32, 64, 2, 2>;
 
-template <class T, class Tile, bool kAligned>
-void run(const Call<T>& call, Geometry g, std::int64_t clips, Stream stream) {
+// The tile's part of the geometry; returns its dynamic shared memory.
+template <class T, class Tile>
+int set_up(Geometry& g, bool snaked) {
   g.tiles_down = (g.frames_out + Tile::kRows - 1) / Tile::kRows;
   g.tiles_across = (g.channels_out + Tile::kColumns - 1) / Tile::kColumns;
   const int most_taps = (g.taps + g.tap_step - 1) / g.tap_step;
@@ -145,10 +146,13 @@ void run(const Call<T>& call, Geometry g, std::int64_t clips, Stream stream) {
   // A slab is fetched kStages - 1 steps before its first use, while its predecessors are in use.
   g.slabs = 1 + (Tile::kStages - 1 + least_taps - 1) / least_taps;
   int smem = Tile::kRingBytes + g.slabs * kPlanes * g.plane_bytes;
-  if (call.prologue.activation == Activation::kSnake) {
-    smem += g.chunks * kChunk<T> * static_cast<int>(sizeof(SnakeTerm));
-  }
-  if (smem < Tile::kScratchBytes) smem = Tile::kScratchBytes;
+  if (snaked) smem += g.chunks * kChunk<T> * static_cast<int>(sizeof(SnakeTerm));
+  return smem < Tile::kScratchBytes ? Tile::kScratchBytes : smem;
+}
+
+template <class T, class Tile, bool kAligned>
+void run(const Call<T>& call, Geometry g, std::int64_t clips, Stream stream) {
+  const int smem = set_up<T, Tile>(g, call.prologue.activation == Activation::kSnake);
   if constexpr (!std::is_same_v<Tile,
                                 Smallest>) {  // a wide span of taps, or a GPU with little memory
     if (smem > limits().shared_bytes) return run<T, Smallest, kAligned>(call, g, clips, stream);
@@ -160,32 +164,38 @@ void run(const Call<T>& call, Geometry g, std::int64_t clips, Stream stream) {
 
 // The kernels of one input and one output channel, where they apply: that depends on the layer
 // alone.
+enum class End { kNeither, kFirst, kLast };
+
 template <class T>
-bool run_ends(const Call<T>& call, const Geometry& g, std::int64_t clips, Stream stream) {
+End end_of(const Geometry& g, const conv::PackedShape& packed, bool residual, bool tanh) {
   constexpr std::int64_t kEveryGpuHas = 48 * 1024;
-  if (g.channels_in == 1 && call.residual == nullptr && !call.tanh) {
-    const std::int64_t smem = conv::first_shared_bytes(g, call.packed_columns);
-    if (smem > kEveryGpuHas) return false;
-    launch(conv::first_kernel<T>, dim3(blocks_of(clips, g.frames_out, conv::kFirstFrames)),
-           dim3(conv::kFirstThreads), static_cast<std::size_t>(smem), stream, call, g);
-    return true;
+  if (g.channels_in == 1 && !residual && !tanh) {
+    return conv::first_shared_bytes(g, packed.columns) <= kEveryGpuHas ? End::kFirst
+                                                                       : End::kNeither;
   }
-  const int span = (g.taps - 1) * g.dilation;
-  if (g.channels_out == 1 && g.stride == 1 && g.taps <= conv::kLastTaps &&
-      span < conv::kLastFrames / 2) {
-    const std::int64_t smem = conv::last_shared_bytes<T>(call.packed_planes);
-    if (smem > kEveryGpuHas) return false;
-    const int outputs = conv::kLastFrames - span;
-    launch(conv::last_kernel<T>, dim3(blocks_of(clips, g.frames_out, outputs)),
-           dim3(conv::kLastThreads), static_cast<std::size_t>(smem), stream, call, g, outputs);
-    return true;
-  }
-  return false;
+  const bool narrow = (g.taps - 1) * g.dilation < conv::kLastFrames / 2;
+  const bool applies = g.channels_out == 1 && g.stride == 1 && g.taps <= conv::kLastTaps && narrow;
+  return applies && conv::last_shared_bytes<T>(packed.planes) <= kEveryGpuHas ? End::kLast
+                                                                              : End::kNeither;
+}
+
+template <class T>
+void run_first(const Call<T>& call, const Geometry& g, std::int64_t clips, Stream stream) {
+  const std::int64_t smem = conv::first_shared_bytes(g, call.packed_columns);
+  launch(conv::first_kernel<T>, dim3(blocks_of(clips, g.frames_out, conv::kFirstFrames)),
+         dim3(conv::kFirstThreads), static_cast<std::size_t>(smem), stream, call, g);
+}
+
+template <class T>
+void run_last(const Call<T>& call, const Geometry& g, std::int64_t clips, Stream stream) {
+  const std::int64_t smem = conv::last_shared_bytes<T>(call.packed_planes);
+  const int outputs = conv::kLastFrames - (g.taps - 1) * g.dilation;
+  launch(conv::last_kernel<T>, dim3(blocks_of(clips, g.frames_out, outputs)),
+         dim3(conv::kLastThreads), static_cast<std::size_t>(smem), stream, call, g, outputs);
 }
 
 template <class T>
 void run_chosen(const Call<T>& call, const Geometry& g, std::int64_t clips, Stream stream) {
-  if (run_ends<T>(call, g, clips, stream)) return;
   if (!call.aligned_in) return run<T, Smallest, false>(call, g, clips, stream);
   // The order is that of kTiles.
   switch (conv::choose_tile(clips, g.frames_out, g.channels_out, limits().multiprocessors)) {
@@ -235,7 +245,48 @@ Products products_of(DType dtype) {
   return dtype == DType::kFloat16 ? Products::kFloat16 : Products::kBFloat16;
 }
 
+// Whether these stay within the kernels' int arithmetic.
+bool in_range(std::int64_t kernel, std::int64_t stride, std::int64_t dilation) {
+  return kernel >= 1 && stride >= 1 && dilation >= 1 && kernel < 65536 && dilation < 65536 &&
+         kernel * dilation < 65536 && stride < 65536;
+}
+
+// The layer's part of the geometry.
+Geometry layer(const conv::PackedShape& packed, std::int64_t channels_out, std::int64_t channels_in,
+               std::int64_t kernel, std::int64_t stride, std::int64_t dilation) {
+  const int divisor = static_cast<int>(std::gcd(stride, dilation));
+  Geometry g{};
+  g.channels_in = static_cast<int>(channels_in);
+  g.channels_out = static_cast<int>(channels_out);
+  g.taps = static_cast<int>(kernel);
+  g.stride = static_cast<int>(stride);
+  g.dilation = static_cast<int>(dilation);
+  g.chunks = packed.planes / kPlanes;
+  g.tap_step = g.stride / divisor;
+  g.groups = g.taps < g.tap_step ? g.taps : g.tap_step;
+  g.row_shift = g.dilation / divisor;
+  return g;
+}
+
+template <class T>
+bool fits(std::int64_t channels_out, std::int64_t channels_in, std::int64_t kernel,
+          std::int64_t stride, std::int64_t dilation, bool snaked, bool residual, bool tanh) {
+  const conv::PackedShape packed(channels_out, channels_in, conv::kPerPlane<T>);
+  Geometry g = layer(packed, channels_out, channels_in, kernel, stride, dilation);
+  return end_of<T>(g, packed, residual, tanh) != End::kNeither ||
+         set_up<T, Smallest>(g, snaked) <= limits().shared_bytes;
+}
+
 }  // namespace
+
+bool conv1d_fits(std::int64_t channels_out, std::int64_t channels_in, std::int64_t kernel,
+                 std::int64_t stride, std::int64_t dilation, int activation, bool residual,
+                 bool tanh, int products) {
+  if (!in_range(kernel, stride, dilation)) return false;
+  const bool snaked = static_cast<Activation>(activation) == Activation::kSnake;
+  const auto ask = static_cast<Products>(products) == Products::kTf32 ? fits<float> : fits<__half>;
+  return ask(channels_out, channels_in, kernel, stride, dilation, snaked, residual, tanh);
+}
 
 std::int64_t conv1d_packed_bytes(std::int64_t channels_out, std::int64_t channels_in,
                                  std::int64_t kernel, int products) {
@@ -271,8 +322,8 @@ void conv1d(const Tensor& y, const Tensor& x, const Tensor& packed,
   check(y.contiguous(), "conv1d: y must be contiguous");
   check(static_cast<Products>(products) == products_of(x.dtype),
         "conv1d: these products are not those of the dtype on a GPU");
-  check(kernel >= 1 && stride >= 1 && dilation >= 1 && pad_left >= 0 && kernel * dilation < 65536 &&
-            x.shape[1] < (1 << 30) && y.shape[1] < (1 << 30) && stride < 65536,
+  check(in_range(kernel, stride, dilation) && pad_left >= 0 && x.shape[1] < (1 << 30) &&
+            y.shape[1] < (1 << 30),
         "conv1d: kernel, stride, dilation or padding is out of range");
   check(packed.numel() == conv1d_packed_bytes(y.shape[2], x.shape[2], kernel, products),
         "conv1d: the packed weights are of another shape");
@@ -289,20 +340,10 @@ void conv1d(const Tensor& y, const Tensor& x, const Tensor& packed,
   dispatch_float(x.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
     const conv::PackedShape shape(y.shape[2], x.shape[2], conv::kPerPlane<T>);
-    const int divisor = static_cast<int>(std::gcd(stride, dilation));
-    Geometry g{};
-    g.channels_in = static_cast<int>(x.shape[2]);
-    g.channels_out = static_cast<int>(y.shape[2]);
+    Geometry g = layer(shape, y.shape[2], x.shape[2], kernel, stride, dilation);
     g.frames_in = static_cast<int>(x.shape[1]);
     g.frames_out = static_cast<int>(y.shape[1]);
-    g.taps = static_cast<int>(kernel);
-    g.stride = static_cast<int>(stride);
-    g.dilation = static_cast<int>(dilation);
     g.pad_left = static_cast<int>(pad_left);
-    g.chunks = shape.planes / kPlanes;
-    g.tap_step = g.stride / divisor;
-    g.groups = g.taps < g.tap_step ? g.taps : g.tap_step;
-    g.row_shift = g.dilation / divisor;
     const Call<T> call{y.as<T>(),
                        x.as<T>(),
                        data_of<T>(residual),
@@ -318,7 +359,14 @@ void conv1d(const Tensor& y, const Tensor& x, const Tensor& packed,
                        tanh,
                        aligned(x),
                        !tanh && aligned(y) && (!residual || aligned(*residual))};
-    run_chosen<T>(call, g, x.shape[0], stream);
+    switch (end_of<T>(g, shape, residual.has_value(), tanh)) {
+      case End::kFirst:
+        return run_first<T>(call, g, x.shape[0], stream);
+      case End::kLast:
+        return run_last<T>(call, g, x.shape[0], stream);
+      case End::kNeither:
+        return run_chosen<T>(call, g, x.shape[0], stream);
+    }
   });
 }
 

@@ -50,4 +50,5 @@ VIVACE_BIND(m) {
                               "seed"_a = options.seed);
       },
       "The arguments of the last set_schedule.");
+  m.def("launches", &simt::launches, "Kernels launched so far, on every thread together.");
 }

@@ -43,8 +43,9 @@ const void* arguments = nullptr;
 std::string error_text;
 std::exception_ptr exception;  // thrown by the kernel's own code
 
-std::mutex launching;  // the engine has one state; Python threads take turns
-std::uint64_t launches = 0;
+std::mutex launching;               // the engine has one state; Python threads take turns
+std::uint64_t launched = 0;         // since the library was loaded
+std::uint64_t launched_before = 0;  // the schedule was set
 
 void ready_back(Thread* t) { ready[(ready_head + ready_count++) % kMaxThreads] = t; }
 
@@ -198,10 +199,15 @@ std::uint32_t Engine::random(std::uint32_t below) {  // splitmix64
 
 Options options() { return engine.options; }
 
+std::uint64_t launches() {
+  const std::lock_guard<std::mutex> lock(launching);
+  return launched;
+}
+
 void set_options(const Options& options) {
   const std::lock_guard<std::mutex> lock(launching);
   engine.options = options;
-  launches = 0;  // the same seed, the same sequence of schedules
+  launched_before = launched;  // the same seed, the same sequence of schedules
 }
 
 void wait(const char* why, std::uint32_t mask, Where where) {
@@ -251,7 +257,7 @@ void run_grid(const void* kernel, dim3 grid_dim, dim3 block_dim, std::size_t sme
   invoke = function;
   arguments = context;
   engine.kernel = kernel;
-  engine.random_state = engine.options.seed * 0x9e3779b97f4a7c15u + launches++;
+  engine.random_state = engine.options.seed * 0x9e3779b97f4a7c15u + launched++ - launched_before;
   engine.threads = static_cast<int>(block_dim.x * block_dim.y * block_dim.z);
   grid.grid_dim = grid_dim;
   grid.block_dim = block_dim;

@@ -45,6 +45,7 @@ struct Options {
 };
 SIMT_API Options options();
 SIMT_API void set_options(const Options& options);
+SIMT_API std::uint64_t launches();  // so far
 
 struct ThreadView {
   uint3 index;     // threadIdx

@@ -1,5 +1,6 @@
 """conv1d: shapes of DAC, EnCodec and HiFi-GAN, ragged tails, every prologue and epilogue."""
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 import pytest
@@ -58,11 +59,17 @@ CASES = {
     "one_in_stride": Case(2, 300, 1, 16, 4, 2, 1, (1, 1), "snake"),
     "one_out_lengths": Case(2, 270, 24, 1, 7, 1, 1, (3, 3), "snake", lengths=(270, 40), tanh=True),
     "one_out_odd": Case(2, 30, 13, 1, 3, 1, 2, (2, 2), "leaky_relu", residual=True),
+    "no_clips": Case(0, 20, 16, 24, 3, 1, 1, (1, 1), "snake"),
     "dac_44khz.block1": Case(1, 689, 768, 768, 7, 1, 9, (27, 27), "snake"),
     "dac_44khz.block3": Case(1, 22050, 192, 192, 7, 1, 9, (27, 27), "snake"),
     "dac_44khz.block4": Case(1, 44100, 96, 96, 7, 1, 9, (27, 27), "snake"),
     "dac_44khz.down": Case(1, 5512, 256, 512, 16, 8, 1, (4, 4), "snake"),
     "dac_44khz.last": Case(1, 44100, 96, 1, 7, 1, 1, (3, 3), "snake", tanh=True),
+    "encodec_24khz.first": Case(1, 24000, 1, 32, 7, 1, 1, (6, 0), reflect=True),
+    "encodec_24khz.unit": Case(1, 24000, 32, 16, 3, 1, 1, (2, 0), "elu", reflect=True),
+    "encodec_24khz.down": Case(1, 3000, 128, 256, 10, 5, 1, (5, 0), "elu", reflect=True),
+    "hifigan_16khz.k3": Case(1, 20000, 128, 128, 3, 1, 1, (1, 1), "leaky_relu"),
+    "hifigan_16khz.k7": Case(1, 40000, 64, 64, 7, 1, 3, (9, 9), "leaky_relu", residual=True),
     "hifigan_16khz.k11": Case(1, 20000, 128, 128, 11, 1, 5, (25, 25), "leaky_relu", residual=True),
 }
 PERF = tuple(name for name in CASES if "khz" in name)
@@ -228,12 +235,36 @@ def test_extreme_alphas(backend: Backend, dtype: torch.dtype, channels_out: int)
     assert_close(conv1d(*args), truth_of(args), product_dtype(backend, dtype), terms=4)
 
 
+@pytest.mark.parametrize("channels_in", [16, 1])
+def test_the_widest_span(backend: Backend, channels_in: int) -> None:
+    """Taps further apart than shared memory holds frames: torch's, and a forced backend says so."""
+    if backend.name in ("torch", "cpu"):
+        pytest.skip("has no bound")
+    x = torch.randn(1, 20, channels_in, device=backend.device)
+    weight = torch.randn(24, channels_in, 3, device=backend.device) / (3 * channels_in) ** 0.5
+
+    def args(dilation: int) -> tuple[object, ...]:
+        return (x, weight, None, None, None, None, 1, dilation, dilation, dilation)
+
+    dilations = range(1, 20000)
+    past = dilations[
+        bisect_left(dilations, True, key=lambda d: bool(conv1d.why_not(backend.name, args(d))))
+    ]
+    assert past > 300
+    y = conv1d(*args(past - 1))
+    assert_close(y, truth_of(args(past - 1)), product_dtype(backend, x.dtype), terms=4)
+    with pytest.raises(RuntimeError, match=f"the {2 * past + 1} frames .* do not fit on chip"):
+        conv1d(*args(past))
+    with _dispatch.backend("auto"):
+        assert conv1d(*args(past)).shape == y.shape
+
+
 def test_packed_weights_follow_the_parameter(backend: Backend) -> None:
     args = list(make("ragged", torch.float32, backend.device))
     weight = args[1]
     assert isinstance(weight, Tensor)
     before = conv1d(*args)
-    weight.mul_(2)
+    weight.neg_()
     after = conv1d(*args)
     assert not torch.equal(before, after)
     truth = truth_of(tuple(args))

@@ -38,6 +38,7 @@ CASES = {
     "large_tile.192": Case(1, 260, 136, 1, 3),
     "large_tile.256": Case(1, 260, 200, 1, 3),
     "large_tile.384": Case(1, 100, 264, 1, 3),
+    "no_clips": Case(0, 20, 16, 1, 3),
     "dac_44khz.block1": Case(1, 689, 768, 9, 27),
     "dac_44khz.block2": Case(1, 5512, 384, 9, 27),
     "dac_44khz.block3": Case(1, 22050, 192, 9, 27),

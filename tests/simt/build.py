@@ -1,6 +1,7 @@
 """Compiles the engine and the test kernels with g++, variant by variant, and calls them."""
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import re
@@ -30,7 +31,7 @@ _RACE_ONLY = {"race.cpp", "shadow.cpp", "tsan_hooks.cpp"}
 
 
 def cuda_include() -> list[Path] | None:
-    """Folders that hold cuda_fp16.h and crt/host_defines.h, or None."""
+    """Folders that hold cuda_fp16.h, crt/host_defines.h and nv/target, or None."""
     named = [Path(p) for p in os.environ.get("VIVACE_CUDA_INCLUDE", "").split(os.pathsep) if p]
     homes = [os.environ.get("CUDA_HOME"), os.environ.get("CUDA_PATH"), "/usr/local/cuda"]
     nvcc = shutil.which("nvcc")
@@ -48,7 +49,7 @@ def cuda_include() -> list[Path] | None:
     for site in sys.path:
         folders += sorted(Path(site).glob("nvidia/*/include"))
     found = []
-    for header in ("cuda_fp16.h", "crt/host_defines.h"):
+    for header in ("cuda_fp16.h", "crt/host_defines.h", "nv/target"):
         holders = [f for f in folders if (f / header).is_file()]
         if not holders:
             return None
@@ -82,8 +83,31 @@ def _headers() -> str:
     return digest.hexdigest()
 
 
+def sanitizer_environment() -> dict[str, str]:
+    """For a process that will load the ASan build: its run-time library has to come first, and
+    libstdc++ with it, or the sanitizer does not find the C++ exceptions that it wraps."""
+    names = (
+        subprocess.run(
+            ["g++", f"-print-file-name={name}"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        for name in ("libasan.so", "libstdc++.so")
+    )
+    return {
+        **os.environ,
+        "LD_PRELOAD": " ".join(names),
+        "ASAN_OPTIONS": "detect_leaks=0",
+        "UBSAN_OPTIONS": "print_stacktrace=1",
+    }
+
+
 def build(variant: str, folder: Path, kernels: list[Path], *, shared: bool = True) -> Path:
     """Compiles what changed since the last run into `folder` and links; returns what it linked."""
+    with (folder / "lock").open("w") as lock:  # the processes of a parallel run share the folder
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build(variant, folder, kernels, shared)
+
+
+def _build(variant: str, folder: Path, kernels: list[Path], shared: bool) -> Path:
     define, instrument, link = VARIANTS[variant]
     common = ["g++", "-std=c++17", "-fPIC", "-g", "-Wall", "-Wextra", "-Werror"]
     common += ["-Wno-unknown-pragmas", "-fno-strict-aliasing", "-fno-gnu-unique", "-DVIVACE_SIMT"]

@@ -1,6 +1,5 @@
 """The compiled test kernels, one library per variant of the engine."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,8 +12,7 @@ from tests.simt.build import KERNELS, SCHEDULES, Library, Schedule, build
 @pytest.fixture(scope="session")
 def object_folder(request: pytest.FixtureRequest) -> Callable[[str], Path]:
     """A folder that outlives the run, because compiling takes longer than all tests together."""
-    worker = os.environ.get("PYTEST_XDIST_WORKER", "")
-    return lambda name: request.config.cache.mkdir(f"simt-{name}{worker}")
+    return lambda name: request.config.cache.mkdir(f"simt-{name}")
 
 
 def _library(folder: Callable[[str], Path], variant: str) -> Path:

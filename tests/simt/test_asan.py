@@ -1,32 +1,22 @@
 """The ASan+UBSan build: addresses out of bounds, misaligned vectors; a process for each."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.simt.build import ROOT, marked
+from tests.simt.build import ROOT, marked, sanitizer_environment
 
 
 def run(library: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    name = subprocess.run(
-        ["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    environment = {
-        **os.environ,
-        "LD_PRELOAD": name,
-        "ASAN_OPTIONS": "detect_leaks=0",
-        "UBSAN_OPTIONS": "print_stacktrace=1",
-    }
     return subprocess.run(
         [sys.executable, "-m", "tests.simt.run_asan", str(library), *arguments],
         capture_output=True,
         text=True,
         check=False,
         cwd=ROOT,
-        env=environment,
+        env=sanitizer_environment(),
     )
 
 

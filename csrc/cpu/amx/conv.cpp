@@ -71,8 +71,10 @@ template <class Finish>
 void multiply(const Factors& f, int columns, const Part& part, char* memory, const Finish& finish) {
   auto* buffers = reinterpret_cast<float*>(memory);
   const std::int64_t weights = planes_of(columns) * f.block_bytes();
-  if (weights <= kInL2 || part.rows <= kRows) {
-    multiply_by_rows(f, part, buffers, finish);
+  if (weights <= kInL2) {
+    multiply_by_rows<From::kL2>(f, part, buffers, finish);
+  } else if (part.rows <= kRows) {
+    multiply_by_rows<From::kMemory>(f, part, buffers, finish);
   } else {
     auto* sums = reinterpret_cast<float*>(memory + kBuffers);
     multiply_by_weights(f, part, buffers, sums, finish);

@@ -102,16 +102,26 @@ class Epilogue {
   _tile_stored(3, to + 16 * cpu::kBlock + 16, 128);
 }
 
-// Adds the products of planes [plane, end) to the sums in the tiles. kStream: the weights come from
-// L2 and shall not push the rows out of L1.
-template <bool kStream, class E>
+// Where the weights of accumulate() come from: L1; L2, in which case they shall not push the rows
+// out of L1; or memory, in which case those kAhead bytes further on are fetched into L2.
+enum class From { kL1, kL2, kMemory };
+constexpr int kAhead = 14 * kStepBytes;
+
+// Adds the products of planes [plane, end) to the sums in the tiles.
+template <From kFrom, class E>
 inline void accumulate(const Factors& f, int row, int plane, int end, const char* w, int per_step,
                        E& epilogue) {
   for (; plane < end; ++plane) {
     const char* a = f.rows + plane * f.plane_bytes + row * f.row_bytes;
     for (int tap = 0; tap < f.taps; ++tap, a += f.tap_bytes, w += kStepBytes) {
       _tile_loadd(4, a, f.row_bytes);
-      if constexpr (kStream) {
+      if constexpr (kFrom == From::kMemory) {
+#pragma GCC unroll 32
+        for (int line = 0; line < kStepBytes; line += 64) {
+          _mm_prefetch(w + kAhead + line, _MM_HINT_T1);
+        }
+      }
+      if constexpr (kFrom == From::kL2) {
         _tile_stream_loadd(6, w, 64);
         _tile_stream_loadd(7, w + kStepBytes / 2, 64);
       } else {
@@ -130,8 +140,9 @@ inline void accumulate(const Factors& f, int row, int plane, int end, const char
 
 inline int least(int a, int b) { return a < b ? a : b; }
 
-// All weights fit in L2: for 32 rows, all blocks of columns, each over all planes.
-template <class Finish>
+// For 32 rows, all blocks of columns, each over all planes: where all weights fit in L2, or where
+// 32 rows are all there are.
+template <From kFrom, class Finish>
 void multiply_by_rows(const Factors& f, const cpu::Part& part, float* buffers,
                       const Finish& finish) {
   Epilogue<Finish> epilogue(buffers, finish);
@@ -139,8 +150,8 @@ void multiply_by_rows(const Factors& f, const cpu::Part& part, float* buffers,
   for (int row = 0; row < part.rows; row += kRows) {
     for (int block = part.block; block < part.block + part.blocks; ++block) {
       zero_sums();
-      accumulate<true>(f, row, 0, f.planes, f.weights + block * f.block_bytes(), per_step,
-                       epilogue);
+      accumulate<kFrom>(f, row, 0, f.planes, f.weights + block * f.block_bytes(), per_step,
+                        epilogue);
       epilogue.flush();
       store_sums(epilogue.next());
       epilogue.push(row, least(kRows, part.rows - row), block);
@@ -166,7 +177,11 @@ void multiply_by_weights(const Factors& f, const cpu::Part& part, float* buffers
       for (int row = 0; row < part.rows; row += kRows) {
         float* kept = sums + row / kRows * kBlockFloats;
         plane == 0 ? zero_sums() : load_sums(kept);
-        accumulate<false>(f, row, plane, end, w, per_step, epilogue);
+        if (row == 0) {
+          accumulate<From::kMemory>(f, row, plane, end, w, per_step, epilogue);
+        } else {
+          accumulate<From::kL1>(f, row, plane, end, w, per_step, epilogue);
+        }
         if (end < f.planes) {
           store_sums(kept);
           continue;
