@@ -20,16 +20,11 @@ def transformers_variants(
 ) -> list[Variant]:
     """`call_of(peer)` eager, and compiled in the modes of the device; [] without transformers."""
     try:
-        import transformers
+        peer = transformers_model(model)
     except ImportError as error:
         note(f"transformers: {error}")
         return []
-    config = transformers.DacConfig(**_fields(model))
-    with torch.device("meta"):
-        peer = transformers.DacModel(config)
-    # assign: both models hold the same tensors, so memory and caches are loaded alike.
-    peer.load_state_dict(model.state_dict(), assign=True)
-    eager = call_of(peer.eval())
+    eager = call_of(peer)
     variants = [Variant("transformers", eager, peer=True)]
     modes = options.compile
     if modes is None:
@@ -42,6 +37,16 @@ def transformers_variants(
         call = _new_step(compiled) if mode == "reduce-overhead" else compiled
         variants.append(Variant(f"transformers.compile{suffix}", call, peer=True, compiles=True))
     return variants
+
+
+def transformers_model(model: DacModel) -> Any:
+    """transformers' model; both hold the same tensors, so memory and caches are loaded alike."""
+    import transformers
+
+    with torch.device("meta"):
+        peer = transformers.DacModel(transformers.DacConfig(**_fields(model)))
+    peer.load_state_dict(model.state_dict(), assign=True)
+    return peer.eval()
 
 
 def _fields(model: DacModel) -> dict[str, Any]:
