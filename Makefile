@@ -1,4 +1,4 @@
-# The seven things one does here. Each works on a fresh clone with nothing but Python, gcc and, for the
+# The things one does here. Each works on a fresh clone with nothing but Python, gcc and, for the
 # CUDA module, nvcc: the virtual environments are made on demand.
 PYTHON ?= python3
 VENV := .venv
@@ -25,7 +25,7 @@ cuda_tool = $(or $(shell command -v $(1)),$(wildcard /usr/local/cuda/bin/$(1)))
 NVCC ?= $(or $(call cuda_tool,nvcc),nvcc)
 COMPUTE_SANITIZER ?= $(call cuda_tool,compute-sanitizer)
 
-.PHONY: demo dev test lint bench gpu wheel clean
+.PHONY: demo dev test sanitize lint bench gpu wheel clean
 
 $(VENV)/.installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -40,6 +40,9 @@ dev: $(VENV)/.installed  ## editable install with the emulated module; rebuilds 
 
 test: dev  ## the whole test suite, on up to four cores (PYTEST_ARGS=-n0: on one, for a debugger)
 	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist worksteal $(PYTEST_ARGS)
+
+sanitize: dev  ## the CPU kernels under ASan and UBSan, and under ThreadSanitizer
+	for kind in address,undefined thread; do $(BIN)/python -m tests.ops.sanitized $$kind || exit 1; done
 
 lint: $(VENV)/.installed  ## formatting, style and types
 	$(BIN)/ruff check .

@@ -92,10 +92,11 @@ inline Tensor to_tensor(const View& view) {
 }
 
 // The table of the object's class, or null. Kept per class: an attribute look-up costs more than
-// the whole call. Only torch's own tensor classes come here, so one entry is enough.
+// the whole call, and per thread, which needs no lock. Only torch's own tensor classes come here, so
+// one entry is enough.
 inline const Api* exchange_api(pybind11::handle object) {
-  static PyTypeObject* known_type = nullptr;
-  static const Api* known_api = nullptr;
+  thread_local PyTypeObject* known_type = nullptr;
+  thread_local const Api* known_api = nullptr;
   PyTypeObject* type = Py_TYPE(object.ptr());
   if (type == known_type) return known_api;
   const auto attribute = pybind11::reinterpret_steal<pybind11::object>(

@@ -11,11 +11,27 @@ namespace vivace {
 // hangs.
 int usable_threads(int wanted);
 
+// What one of several callers at once may use of the threads that each was promised: together they
+// take no more than one alone would, or one each.
+class Share {
+ public:
+  explicit Share(int wanted);
+  ~Share();
+  Share(const Share&) = delete;
+  Share& operator=(const Share&) = delete;
+
+  int threads() const { return threads_; }
+
+ private:
+  int threads_;
+};
+
 // f(i) for i in [0, n). Each i runs whole on one thread, so results do not depend on the thread
 // count. What f throws (memory that ran out) is thrown again here; the other i still run.
 template <class F>
 void parallel_for(int threads, std::int64_t n, const F& f) {
-  threads = usable_threads(threads);
+  const Share share(threads);
+  threads = share.threads();
   if (threads > n) threads = static_cast<int>(n);
   if (threads <= 1) {
     for (std::int64_t i = 0; i < n; ++i) f(i);

@@ -14,6 +14,8 @@ CASES = {
     "ragged": (2, 37, 3, 5, 20, 50),  # fewer codebooks than the table has; D not a multiple of 16
     "wide": (1, 5, 2, 2, 8, 1032),
     "many_books": (1, 3, 19, 19, 7, 24),
+    "narrow": (2, 5, 2, 2, 6, 14),  # as wide as a 16-byte access, but not a multiple of one
+    "empty": (2, 0, 3, 3, 4, 16),
     "dac_44khz": (1, 862, 9, 9, 1024, 1024),
     "dac_24khz": (1, 750, 32, 32, 1024, 1024),
 }

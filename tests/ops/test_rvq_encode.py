@@ -70,24 +70,48 @@ def follow(codes: Tensor, args: tuple[Tensor, ...]) -> tuple[Tensor, Tensor, Ten
     return torch.stack(gaps, -1), torch.cat(latents, -1), quantized
 
 
+def verify(
+    name: str, args: tuple[Tensor, ...], result: tuple[Tensor, Tensor, Tensor]
+) -> dict[str, float]:
+    """The errors of a result by name; raises AssertionError for one that is wrong.
+
+    Codes are judged by distance: two that tie within rounding are both right.
+    """
+    codes, latents, quantized = result
+    batch, time, width, books, rows, dim = CASES[name]
+    assert codes.dtype == torch.int64
+    assert codes.shape == (batch, time, books)
+    assert latents.shape == (batch, time, books * dim)
+    assert quantized.shape == (batch, time, width)
+    assert 0 <= codes.min() <= codes.max() < rows
+    gaps, true_latents, true_quantized = follow(codes, args)
+    assert gaps.max() < 2e-5  # float32 rounding of the residual after up to 32 subtractions
+    torch.testing.assert_close(latents.double(), true_latents, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(quantized.double(), true_quantized, rtol=1e-4, atol=1e-4)
+    return {
+        "max_abs": float((quantized.double() - true_quantized).abs().max()),
+        "gap": float(gaps.max()),
+    }
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_matches_reference(backend: Backend, name: str) -> None:
     if backend.name.startswith("simt") and name == "dac_24khz":
         pytest.skip("20 seconds under emulation; dac_44khz reaches the same code")
     args = make(name, torch.float32, backend.device)
-    codes, latents, quantized = rvq_encode(*args)
-    batch, time, width, books, _, dim = CASES[name]
-    assert codes.dtype == torch.int64
-    assert codes.shape == (batch, time, books)
-    assert latents.shape == (batch, time, books * dim)
-    assert quantized.shape == (batch, time, width)
-    gaps, true_latents, true_quantized = follow(codes, args)
-    assert gaps.max() < 2e-5  # float32 rounding of the residual after up to 32 subtractions
-    torch.testing.assert_close(latents.double(), true_latents, rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(quantized.double(), true_quantized, rtol=1e-4, atol=1e-4)
-    same = (codes == rvq_encode.reference(*args)[0]).double().mean().item()
+    result = rvq_encode(*args)
+    verify(name, args, result)
+    same = (result[0] == rvq_encode.reference(*args)[0]).double().mean().item()
     print(f"codes equal to the reference: {100 * same:.3f} %")
     assert same > 0.995
+
+
+def test_verify_catches_a_wrong_code() -> None:
+    args = make("ragged", torch.float32, "cpu")
+    codes, latents, quantized = rvq_encode.reference(*args)
+    codes[1, 5, 2] = (codes[1, 5, 2] + 1) % 64
+    with pytest.raises(AssertionError):
+        verify("ragged", args, (codes, latents, quantized))
 
 
 def test_pieces_equal_the_whole(backend: Backend) -> None:
@@ -108,6 +132,21 @@ def test_unaligned_weights(backend: Backend) -> None:
     shifted = [torch.cat((a.new_zeros(1), a.flatten()))[1:].view(a.shape) for a in args]
     for actual, expected in zip(rvq_encode(*shifted), rvq_encode(*args), strict=True):
         torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
+def test_many_dimensions(backend: Backend) -> None:
+    """A block of a GPU holds 32; the CPU takes any number."""
+    weights = (1, 40, 24), (1, 40), (1, 24, 40), (1, 24), (1, 19, 40)
+    args = tuple(torch.randn(shape, device=backend.device) for shape in ((1, 21, 24), *weights))
+    if backend.name not in ("cpu", "torch"):
+        with pytest.raises(RuntimeError, match="32 dimensions"):
+            rvq_encode(*args)
+        return
+    codes, latents, quantized = rvq_encode(*args)
+    gaps, true_latents, true_quantized = follow(codes, args)
+    assert gaps.max() < 2e-5
+    torch.testing.assert_close(latents.double(), true_latents, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(quantized.double(), true_quantized, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["ragged", "many_frames"])
@@ -167,3 +206,13 @@ def test_bad_arguments(position: int, value: Tensor, error: type[Exception], mes
     args[position] = value
     with pytest.raises(error, match=message):
         rvq_encode(*args)
+
+
+def test_no_frames(backend: Backend) -> None:
+    if backend.name == "torch":
+        pytest.skip("torch's convolution refuses an input without frames")
+    z, *weights = make("ragged", torch.float32, backend.device)
+    codes, latents, quantized = rvq_encode(z[:, :0], *weights)
+    assert codes.shape == (2, 0, 3)
+    assert latents.shape == (2, 0, 24)
+    assert quantized.shape == (2, 0, 48)

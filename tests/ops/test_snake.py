@@ -70,6 +70,23 @@ def test_large_arguments(backend: Backend) -> None:
     assert error.abs().max() < 3e-6
 
 
+@pytest.mark.parametrize("alpha", [0.03, 1.0, 17.3])
+def test_bound_of_the_square(backend: Backend, alpha: float) -> None:
+    """sin² is within 4e-7 of the float64 square of the rounded αx, for |αx| from 1e-6 to 1e4.
+
+    What the sum x + sin²/α is rounded to comes on top: half a unit in its last place, and of torch,
+    which does not fuse, as much again.
+    """
+    size = torch.logspace(-6, 4, 40009, dtype=torch.float64)
+    a = torch.full((1,), alpha, device=backend.device)
+    x = (torch.cat((-size, size)) / alpha).float().to(backend.device).reshape(1, 1, -1)
+    scale = a.double() + 1e-9
+    truth = x.double() + (a * x).double().sin().pow(2) / scale
+    error = (snake(x, a).double() - truth).abs()
+    half_ulp = truth.abs() * 2.0**-24
+    assert (error * scale - (2 if backend.name == "torch" else 1) * half_ulp * scale).max() < 4e-7
+
+
 @pytest.mark.parametrize("alpha", [0.0, 1e-12, 1e-6, -1e-5, -0.7])
 def test_small_and_negative_alpha(backend: Backend, dtype: torch.dtype, alpha: float) -> None:
     x = torch.randn(1, 1, 64, device=backend.device).to(dtype)
@@ -110,3 +127,27 @@ def test_bad_arguments(
 ) -> None:
     with pytest.raises(error, match=message):
         snake(x.to(backend.device), alpha.to(backend.device))
+
+
+@pytest.mark.parametrize(
+    ("shape", "strides"),
+    [
+        ((1, 3, 8206), (24624, 8208, 1)),
+        ((2, 1, 8192), (8206, 8192, 1)),
+        ((1, 2, 8192), (0, 8206, 1)),
+    ],
+    ids=["length", "clips", "rows"],
+)
+def test_long_rows_off_16_bytes(
+    backend: Backend, dtype: torch.dtype, shape: tuple[int, ...], strides: tuple[int, ...]
+) -> None:
+    """Rows that fill a block, in which one thing alone is no multiple of 16 bytes."""
+    x = torch.randn(24624, device=backend.device).to(dtype).as_strided(shape, strides)
+    check(x, torch.rand(shape[1], device=backend.device) + 0.1, dtype)
+
+
+def test_alpha_as_small_as_its_guard(backend: Backend) -> None:
+    """α = 1e-9 doubles the divisor α + 1e-9: sin²(αx) / 2e-9 = 0.05 at x = 1e4."""
+    x = torch.full((1, 1, 64), 1e4, device=backend.device)
+    y = snake(x, torch.full((1,), 1e-9, device=backend.device))
+    assert (y.double() - (x.double() + 0.05)).abs().max() < 1e-3
