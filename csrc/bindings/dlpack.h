@@ -92,8 +92,8 @@ inline Tensor to_tensor(const View& view) {
 }
 
 // The table of the object's class, or null. Kept per class: an attribute look-up costs more than
-// the whole call, and per thread, which needs no lock. Only torch's own tensor classes come here, so
-// one entry is enough.
+// the whole call, and per thread, which needs no lock. Only torch's own tensor classes come here,
+// so one entry is enough.
 inline const Api* exchange_api(pybind11::handle object) {
   thread_local PyTypeObject* known_type = nullptr;
   thread_local const Api* known_api = nullptr;
