@@ -59,7 +59,8 @@ struct Float32Conv {
           const Reg w0 = V::load(w), w1 = V::load(w + V::kWidth);
 #pragma GCC unroll 16
           for (int r = 0; r < kRows; ++r) {
-            const Reg x = V::set((r < 5 ? from : r < 10 ? from5 : from10)[r % 5 * f.row_step + c]);
+            const float* group = r < 5 ? from : r < 10 ? from5 : from10;
+            const Reg x = V::set(group[r % 5 * f.row_step + c]);
             sums[r][0] = V::fma(x, w0, sums[r][0]);
             sums[r][1] = V::fma(x, w1, sums[r][1]);
           }

@@ -48,7 +48,7 @@ struct Step {
 // One tile per block; neighbouring blocks share the frames of x. Weights arrive in a ring of
 // stages, slabs in a ring of their own, each kStages - 1 steps ahead of its use.
 template <class T, class Tile, bool kAligned>
-__global__ void __launch_bounds__(Tile::kThreads) conv1d_kernel(Call<T> call, Geometry g) {
+__global__ void __launch_bounds__(Tile::kThreads, 1) conv1d_kernel(Call<T> call, Geometry g) {
   DYNAMIC_SHARED(char, shared);
   char* const slabs = shared + Tile::kRingBytes;
   const int slab_bytes = kPlanes * g.plane_bytes;
@@ -61,7 +61,6 @@ __global__ void __launch_bounds__(Tile::kThreads) conv1d_kernel(Call<T> call, Ge
   const conv::Weights weights{call.packed, call.packed_planes, call.packed_columns,
                               across * Tile::kColumns};
   conv::Frames frames = call.frames(g, clip, row0);
-  const int first_frame = frames.first;
 
   Step ahead;
   int next_slab = 0;
@@ -70,7 +69,8 @@ __global__ void __launch_bounds__(Tile::kThreads) conv1d_kernel(Call<T> call, Ge
       conv::stage_weights<Tile>(shared + stage * Tile::kStageBytes, weights, ahead.tap,
                                 ahead.chunk);
       if (ahead.tap == ahead.group) {
-        frames.first = first_frame + ahead.group * g.dilation;
+        // From the parameters each time: a register less in the loop.
+        frames.first = row0 * g.stride - g.pad_left + ahead.group * g.dilation;
         conv::stage_slab<T, Tile::kThreads, kAligned>(slabs + next_slab * slab_bytes, g.plane_bytes,
                                                       g.rows, x, g.channels_in,
                                                       ahead.chunk * kChunk<T>, frames);

@@ -83,7 +83,8 @@ __device__ void store_inner(const Tile& tile, char* slab, const Call<T>& call, c
 
 // One tile of frames per block.
 template <class T, class Tile>
-__global__ void __launch_bounds__(Tile::kThreads) residual_unit_kernel(Call<T> call, Geometry g) {
+__global__ void __launch_bounds__(Tile::kThreads, 1)
+    residual_unit_kernel(Call<T> call, Geometry g) {
   DYNAMIC_SHARED(char, shared);
   char* const slab = shared + Tile::kRingBytes;
   const int chunk_bytes = kPlanes * g.plane_bytes;
