@@ -1,0 +1,1 @@
+"""Mutation testing of the CUDA kernels: tools/mutate_kernels.py is the command."""
