@@ -16,13 +16,12 @@ inline typename V::Reg sin_squared(typename V::Reg x) {
   auto r = V::fnma(q, V::set(3.14159274f), x);
   r = V::fnma(q, V::set(-8.74227766e-8f), r);
   const auto f = V::mul(r, inv_pi);
-  const auto u = V::mul(f, f);
+  const auto u = V::min(V::set(1.0f), V::mul(f, f));  // in this order a NaN stays
   auto p = V::fma(u, V::set(0.0772201553f), V::set(-0.59804519f));
   p = V::fma(u, p, V::set(2.55003138f));
   p = V::fma(u, p, V::set(-5.16770688f));
   p = V::fma(u, p, V::set(3.14159258f));
-  const auto s = V::mul(f, p);
-  return V::mul(s, s);
+  return V::mul(u, V::mul(p, p));
 }
 
 // Four terms and one subtraction of the period: within 1e-4 of sin²(x) for |x| <= 1e3, which is

@@ -36,10 +36,10 @@ void conv1d(const Tensor& y, const Tensor& x, const Tensor& packed,
   const cpu::Input in = cpu::input_of(x, alpha, lengths, activation, slope, reflect_pad);
   check(y.ndim == 3 && x.shape[0] == y.shape[0] && x.dtype == y.dtype && y.contiguous(),
         "conv1d: y must be a contiguous (B, T', C_out) of x's dtype");
-  check(kernel >= 1 && stride >= 1 && dilation >= 1 && pad_left >= 0 &&
+  check(kernel >= 1 && stride >= 1 && dilation >= 1 && pad_left >= 0 && pad_left < (1 << 30) &&
             kernel * dilation < (1 << 30) && y.shape[1] < (1 << 30) && stride < (1 << 20),
         "conv1d: kernel, stride, dilation or padding is out of range");
-  check(packed.numel() == conv1d_packed_bytes(y.shape[2], x.shape[2], kernel, products),
+  check(cpu::is_packed(packed, conv1d_packed_bytes(y.shape[2], x.shape[2], kernel, products)),
         "conv1d: the packed weights are of another shape");
   check(cpu::is_vector(bias, y.shape[2], DType::kFloat32), "conv1d: bias must be (C_out,) float32");
   check(!residual || (same_shape(*residual, y) && residual->dtype == y.dtype &&

@@ -176,9 +176,9 @@ struct Float32Conv {
     });
   }
 
-  // Rows between the two products of a unit: (rows, C) float32, with room for a whole register.
+  // Rows between the two products of a unit, as they are staged.
   static std::int64_t middle_bytes(int channels, int rows) {
-    return (rows * row_floats(channels) + V::kWidth) * 4;
+    return rows * row_floats(channels) * 4;
   }
 
   static void first(const Unit& unit, const Part& part, float* staged, float* middle) {

@@ -40,13 +40,19 @@ T* data_of(const std::optional<Tensor>& t) {
   return t ? t->as<T>() : nullptr;
 }
 
+// Packed weights: so many bytes, one after the other.
+inline bool is_packed(const Tensor& t, std::int64_t bytes) {
+  return t.dtype == DType::kUInt8 && t.contiguous() && t.numel() == bytes;
+}
+
 // The input of a call, checked.
 inline Input input_of(const Tensor& x, const std::optional<Tensor>& alpha,
                       const std::optional<Tensor>& lengths, int activation, double slope,
                       bool reflect) {
   check(x.ndim == 3 && is_float(x.dtype) && dense_frames(x),
         "conv1d family: x must be (B, T, C) of a float dtype with dense frames");
-  check(x.shape[1] < (1 << 30) && x.shape[2] < (1 << 20), "conv1d family: x is too large");
+  check(x.shape[1] >= 1 && x.shape[1] < (1 << 30) && x.shape[2] >= 1 && x.shape[2] < (1 << 20),
+        "conv1d family: x is empty or too large");
   check(is_vector(alpha, x.shape[2], DType::kFloat32),
         "conv1d family: alpha must be (C_in,) float32");
   check(is_vector(lengths, x.shape[0], DType::kInt64), "conv1d family: lengths must be (B,) int64");

@@ -41,7 +41,8 @@ void conv_transpose1d(const Tensor& y, const Tensor& x, const Tensor& packed,
   check(stride >= 1 && crop_left >= 0 && columns < (1 << 24) &&
             crop_left + y.shape[1] <= (x.shape[1] + 1) * stride,
         "conv_transpose1d: stride or crop is out of range");
-  check(packed.numel() == conv_transpose1d_packed_bytes(x.shape[2], channels, 2 * stride, products),
+  check(cpu::is_packed(packed,
+                       conv_transpose1d_packed_bytes(x.shape[2], channels, 2 * stride, products)),
         "conv_transpose1d: the packed weights are of another shape");
   check(cpu::is_vector(bias, channels, DType::kFloat32),
         "conv_transpose1d: bias must be (C_out,) float32");

@@ -86,7 +86,7 @@ void residual_unit(const Tensor& y, const Tensor& x, const Tensor& packed, const
     check(cpu::is_vector(vector, channels, DType::kFloat32),
           "residual_unit: alphas and biases must be (C,) float32");
   }
-  check(packed.numel() == residual_unit_packed_bytes(channels, 0, 0, 0, 0, 0, products),
+  check(cpu::is_packed(packed, residual_unit_packed_bytes(channels, 0, 0, 0, 0, 0, products)),
         "residual_unit: the packed weights are of another shape");
   if (y.numel() == 0) return;
   // The vectors of the middle, padded to whole blocks: bias1, alpha2, 1 / (alpha2 + 1e-9).

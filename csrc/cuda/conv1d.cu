@@ -45,10 +45,16 @@ struct Step {
   }
 };
 
+// Blocks of a multiprocessor, for ptxas: it would hold the kernel without 16-byte accesses to 64
+// registers, and spill. 0: its own choice.
+template <bool kAligned>
+constexpr int kLeastBlocks = kAligned ? 0 : 1;
+
 // One tile per block; neighbouring blocks share the frames of x. Weights arrive in a ring of
 // stages, slabs in a ring of their own, each kStages - 1 steps ahead of its use.
 template <class T, class Tile, bool kAligned>
-__global__ void __launch_bounds__(Tile::kThreads, 1) conv1d_kernel(Call<T> call, Geometry g) {
+__global__ void __launch_bounds__(Tile::kThreads, kLeastBlocks<kAligned>)
+    conv1d_kernel(Call<T> call, Geometry g) {
   DYNAMIC_SHARED(char, shared);
   char* const slabs = shared + Tile::kRingBytes;
   const int slab_bytes = kPlanes * g.plane_bytes;

@@ -81,9 +81,14 @@ __device__ void store_inner(const Tile& tile, char* slab, const Call<T>& call, c
   }
 }
 
+// Blocks of a multiprocessor, for ptxas: it would hold the smallest tile to 64 registers, and
+// spill. 0: its own choice.
+template <class Tile>
+constexpr int kLeastBlocks = Tile::kRows <= 64 && Tile::kColumns <= 64 ? 1 : 0;
+
 // One tile of frames per block.
 template <class T, class Tile>
-__global__ void __launch_bounds__(Tile::kThreads, 1)
+__global__ void __launch_bounds__(Tile::kThreads, kLeastBlocks<Tile>)
     residual_unit_kernel(Call<T> call, Geometry g) {
   DYNAMIC_SHARED(char, shared);
   char* const slab = shared + Tile::kRingBytes;

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from vivace.models.dac import DacFeatureExtractor as DacFeatureExtractor
     from vivace.models.dac import DacFile as DacFile
     from vivace.models.dac import DacModel as DacModel
+    from vivace.ops._packed import forget_packed as forget_packed
     from vivace.ops._packed import packed_bytes as packed_bytes
 
 __version__ = "0.1.0"
@@ -29,6 +30,7 @@ _HOME = {
     "DacFeatureExtractor": "vivace.models.dac",
     "DacFile": "vivace.models.dac",
     "DacModel": "vivace.models.dac",
+    "forget_packed": "vivace.ops._packed",
     "packed_bytes": "vivace.ops._packed",
 }
 _MODULES = ("audio", "models", "ops")

@@ -39,6 +39,32 @@ def test_made_once_and_again_after_every_change() -> None:
     assert len(made) == 5
 
 
+def test_a_new_storage_at_an_old_address() -> None:
+    """As offloading swaps weights: the second allocation often lies where the first one was."""
+    layer, made = nn.Linear(64, 64, bias=False), []
+    for i in range(50):
+        layer.weight.data = torch.empty(0)
+        layer.weight.data = torch.full((64, 64), float(i))
+        assert torch.equal(pack(layer.weight, made), layer.weight)
+
+
+def test_another_view_of_the_same_storage() -> None:
+    layer, made = nn.Linear(4, 4, bias=False), []
+    pack(layer.weight, made)
+    layer.weight.data = layer.weight.data.T
+    assert torch.equal(pack(layer.weight, made), layer.weight)
+
+
+def test_forgotten_when_asked() -> None:
+    """What torch keeps no trace of."""
+    layer, made = nn.Linear(4, 4, bias=False), []
+    pack(layer.weight, made)
+    layer.weight.data.copy_(torch.ones(4, 4))
+    vivace.forget_packed(layer)
+    assert vivace.packed_bytes(layer) == 0
+    assert torch.equal(pack(layer.weight, made), torch.ones(4, 4))
+
+
 def test_counted_and_not_copied_with_the_model() -> None:
     layer = nn.Linear(3, 5, bias=False)
     assert vivace.packed_bytes(layer) == 0

@@ -29,7 +29,8 @@ struct Palette {
   }
 };
 
-// Tiles configured for the length of a piece of work.
+// Tiles configured for the length of a piece of work. gcc takes the instructions for volatile,
+// which keeps their order; they name no memory, so what they read must not stay in a register.
 struct Tiles {
   Tiles() {
     const Palette palette;
@@ -103,9 +104,9 @@ class Epilogue {
 }
 
 // Where the weights of accumulate() come from: L1; L2, in which case they shall not push the rows
-// out of L1; or memory, in which case those kAhead bytes further on are fetched into L2.
+// out of L1; or memory, in which case those kAheadBytes bytes further on are fetched into L2.
 enum class From { kL1, kL2, kMemory };
-constexpr int kAhead = 14 * kStepBytes;
+constexpr int kAheadBytes = 14 * kStepBytes;
 
 // Adds the products of planes [plane, end) to the sums in the tiles.
 template <From kFrom, class E>
@@ -118,7 +119,7 @@ inline void accumulate(const Factors& f, int row, int plane, int end, const char
       if constexpr (kFrom == From::kMemory) {
 #pragma GCC unroll 32
         for (int line = 0; line < kStepBytes; line += 64) {
-          _mm_prefetch(w + kAhead + line, _MM_HINT_T1);
+          _mm_prefetch(w + kAheadBytes + line, _MM_HINT_T1);
         }
       }
       if constexpr (kFrom == From::kL2) {

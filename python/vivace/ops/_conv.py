@@ -71,6 +71,13 @@ def check_family(
         raise TypeError(
             f"{op}: x and weight must share a float dtype, got {x.dtype}, {weight.dtype}"
         )
+    if 0 in (*x.shape[1:], *weight.shape):
+        raise ValueError(
+            f"{op}: x and weight must hold frames and channels, got shapes {tuple(x.shape)} and "
+            f"{tuple(weight.shape)}"
+        )
+    if bias is not None and bias.dtype != x.dtype:
+        raise TypeError(f"{op}: bias must have x's dtype {x.dtype}, got {bias.dtype}")
     for name, vector, size in (("bias", bias, channels_out), ("alpha", alpha, channels_in)):
         # (1, C, 1) is how Snake's parameter stands in checkpoints.
         if vector is not None and vector.shape not in ((size,), (1, size, 1)):
@@ -79,10 +86,19 @@ def check_family(
         raise ValueError(
             f"{op}: lengths must have shape ({x.shape[0]},), got {tuple(lengths.shape)}"
         )
+    if lengths is not None and lengths.dtype != torch.int64:
+        raise TypeError(f"{op}: lengths must be int64, got {lengths.dtype}")
     if activation not in ACTIVATIONS:
         raise ValueError(f"{op}: activation must be one of {ACTIVATIONS}, got {activation!r}")
     if (activation == "snake") != (alpha is not None):
         raise ValueError(f"{op}: alpha belongs to activation='snake', got {activation!r}")
+
+
+def _setting(backend: str, kind: str) -> str:
+    """torch's precision of float32 products. Its public getters raise where a script mixes the two
+    interfaces that set it (set_float32_matmul_precision, torch.backends.*.fp32_precision)."""
+    found: str = torch._C._get_fp32_precision_getter(backend, kind)
+    return found
 
 
 def products(module: ModuleType, x: Tensor, channels_out: int) -> str:
@@ -90,7 +106,8 @@ def products(module: ModuleType, x: Tensor, channels_out: int) -> str:
 
     Sums are float32 always. On the CPU a bfloat16 tensor is multiplied in bfloat16 where AMX is,
     and in float32 (exactly) elsewhere; a float32 tensor in float32, or like bfloat16 where
-    `torch.set_float32_matmul_precision("medium")` allows it; a float16 tensor in float32. Products
+    `torch.set_float32_matmul_precision("medium")` or `torch.backends.mkldnn.conv.fp32_precision =
+    "bf16"` allows it; a float16 tensor in float32. Products
     with one channel in or out cost nothing, and are float32 always. On CUDA, float32 means tf32,
     which `supports` refuses where torch forbids it.
     """
@@ -99,16 +116,19 @@ def products(module: ModuleType, x: Tensor, channels_out: int) -> str:
         return short.get(x.dtype, "tf32")
     if x.dtype == torch.float16 or min(x.shape[2], channels_out) == 1:
         return "float32"
-    if x.dtype == torch.float32 and torch.get_float32_matmul_precision() != "medium":
+    allowed = "bf16" in (_setting("mkldnn", "matmul"), _setting("mkldnn", "conv"))
+    if x.dtype == torch.float32 and not allowed:
         return "float32"
     return "bfloat16" if module.active_isa() == "amx" else "float32"
 
 
-def refuse_precision(backend: str, x: Tensor) -> str | None:
-    """Why a backend may not multiply x with the precision that it has."""
+def refuse(backend: str, x: Tensor) -> str | None:
+    """Why a backend may not multiply x: the precision that it has, or the size of x."""
     if x.dtype == torch.float64:
         return "float64 is computed by torch"
-    if backend != "cpu" and x.dtype == torch.float32 and not torch.backends.cudnn.allow_tf32:
+    if x.shape[1] >= 1 << 30 or x.shape[2] >= 1 << 20:
+        return "kernels count frames and channels in 32 bits"
+    if backend != "cpu" and x.dtype == torch.float32 and _setting("cuda", "conv") != "tf32":
         return "its float32 products are tf32, which torch.backends.cudnn.allow_tf32 forbids"
     return None
 
@@ -123,6 +143,11 @@ def aligned(x: Tensor) -> Tensor:
     """x itself if its clips start at multiples of 16 bytes, else a copy, which does."""
     starts = (x.data_ptr(), x.stride(0) * x.element_size() if x.shape[0] > 1 else 0)
     return x if starts[0] % 16 == 0 and starts[1] % 16 == 0 else x.clone()
+
+
+def contiguous(lengths: Tensor | None) -> Tensor | None:
+    """Valid lengths as kernels read them."""
+    return None if lengths is None else lengths.contiguous()
 
 
 def float32(vector: Tensor | None) -> Tensor | None:

@@ -1,7 +1,9 @@
 """Weights in the order that kernels read them, kept beside the parameter they came from.
 
 An entry lives as long as its parameter and is made again when the parameter changes: in place
-(`_version`), by `.to()` or by a new storage (`data_ptr`). Nothing enters a state_dict.
+(`_version`), by `.to()` or by another storage or view of one. Nothing enters a state_dict. Two
+changes leave no trace that could be seen, and want `forget_packed`: in place through `.data`, and
+of inference tensors, which have no version.
 """
 
 from collections.abc import Callable
@@ -9,16 +11,24 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils.weak import WeakIdKeyDictionary
 
-# parameter -> {what it was packed for: (state of the parameter then, packed weights)}
+# parameter -> {what it was packed for: (its weights' state then, their storages, packed weights)}.
+# A storage that is held weakly keeps its identity: no other one can come to stand at its address.
 _entries: WeakIdKeyDictionary = WeakIdKeyDictionary()
 
 
 def _state(weights: tuple[Tensor, ...]) -> tuple[Any, ...]:
-    # Inference tensors have no version; they cannot be changed in place outside inference mode.
     return tuple(
-        (w.data_ptr(), -1 if w.is_inference() else w._version, w.dtype, w.device, w.shape)
+        (
+            w.untyped_storage()._cdata,
+            w.storage_offset(),
+            w.stride(),
+            -1 if w.is_inference() else w._version,
+            w.dtype,
+            w.shape,
+        )
         for w in weights
     )
 
@@ -35,10 +45,21 @@ def packed(
     state = _state(weights)
     found = slots.get(kind)
     if found is None or found[0] != state:
+        storages = [StorageWeakRef(w.untyped_storage()) for w in weights]
         with torch.no_grad():
-            found = slots[kind] = (state, make())
-    result: Tensor = found[1]
+            found = slots[kind] = (state, storages, make())
+    result: Tensor = found[2]
     return result
+
+
+def forget_packed(model: nn.Module) -> None:
+    """Drops the packed weights of a model; its next call packs them anew.
+
+    Needed after changes of which torch keeps no trace: `parameter.data.copy_(...)`, and in-place
+    changes of parameters made under `torch.inference_mode()`.
+    """
+    for parameter in model.parameters():
+        _entries.pop(parameter, None)
 
 
 def packed_bytes(model: nn.Module) -> int:
@@ -46,5 +67,5 @@ def packed_bytes(model: nn.Module) -> int:
     return sum(
         tensor.numel() * tensor.element_size()
         for parameter in model.parameters()
-        for _, tensor in _entries.get(parameter, {}).values()
+        for *_, tensor in _entries.get(parameter, {}).values()
     )

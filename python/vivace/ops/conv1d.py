@@ -20,11 +20,12 @@ from vivace.ops._conv import (
     activate,
     check_family,
     clear_past_end,
+    contiguous,
     float32,
     pack,
     products,
     reflect,
-    refuse_precision,
+    refuse,
     rows,
 )
 
@@ -78,7 +79,9 @@ def _(
     pad_left: int = 0,
     pad_right: int = 0,
     activation: str = "none",
-    *_: object,
+    slope: float = 0.1,
+    reflect_pad: bool = False,
+    tanh: bool = False,
 ) -> None:
     channels_out, channels_in, kernel = weight.shape if weight.ndim == 3 else (0, 0, 0)
     check_family("conv1d", x, weight, channels_in, channels_out, bias, alpha, lengths, activation)
@@ -93,6 +96,13 @@ def _(
             f"conv1d: {x.shape[1]} frames are too few for kernel {kernel}, dilation {dilation}, "
             f"padding {pad_left}, {pad_right}"
         )
+    if reflect_pad and lengths is None and max(pad_left, pad_right) >= x.shape[1]:
+        raise ValueError(
+            f"conv1d: reflected padding must be shorter than the {x.shape[1]} frames of x, got "
+            f"{pad_left}, {pad_right}"
+        )
+    if residual is not None and residual.dtype != x.dtype:
+        raise TypeError(f"conv1d: residual must have x's dtype {x.dtype}, got {residual.dtype}")
     if residual is not None and residual.shape != (x.shape[0], time, channels_out):
         raise ValueError(
             f"conv1d: residual must have shape {(x.shape[0], time, channels_out)}, "
@@ -123,7 +133,7 @@ def _(
     reflect_pad: bool = False,
     tanh: bool = False,
 ) -> str | None:
-    reason = refuse_precision(backend, x)
+    reason = refuse(backend, x)
     module = load(backend)
     if reason is not None or backend == "cpu" or module is None:
         return reason
@@ -164,7 +174,7 @@ def _(
         float32(bias),
         float32(alpha),
         None if residual is None else rows(residual),
-        lengths,
+        contiguous(lengths),
         kernel,
         stride,
         dilation,

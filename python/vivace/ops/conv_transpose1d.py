@@ -17,10 +17,11 @@ from vivace.ops._conv import (
     activate,
     check_family,
     clear_past_end,
+    contiguous,
     float32,
     pack,
     products,
-    refuse_precision,
+    refuse,
     rows,
 )
 
@@ -80,7 +81,7 @@ def _(
 
 @conv_transpose1d.supports
 def _(backend: str, x: Tensor, *_: object) -> str | None:
-    return refuse_precision(backend, x)
+    return refuse(backend, x)
 
 
 @conv_transpose1d.native
@@ -106,7 +107,7 @@ def _(
         pack(module, "conv_transpose1d", (weight,), product),
         float32(bias),
         float32(alpha),
-        lengths,
+        contiguous(lengths),
         stride,
         crop_left,
         ACTIVATIONS.index(activation),

@@ -10,10 +10,11 @@ from vivace.ops._conv import (
     PRODUCTS,
     aligned,
     check_family,
+    contiguous,
     float32,
     pack,
     products,
-    refuse_precision,
+    refuse,
     rows,
 )
 from vivace.ops.conv1d import conv1d
@@ -78,7 +79,7 @@ def _(
 
 @residual_unit.supports
 def _(backend: str, x: Tensor, *_: object) -> str | None:
-    return refuse_precision(backend, x)
+    return refuse(backend, x)
 
 
 @residual_unit.native
@@ -113,7 +114,7 @@ def _(
         float32(bias1),
         float32(alpha2),
         float32(bias2),
-        lengths,
+        contiguous(lengths),
         dilation,
         padding,
         kind,
