@@ -80,13 +80,15 @@ def _case(
     if reason is not None:
         note(f"{case_id} {dtype_name}: the kernel for {options.device} steps aside: {reason}")
     nbytes, flops = module.cost(name, dtype)
-    variants = [Variant("torch", op.reference, peer=True)]
+    # Ops that a reference calls are torch's too.
+    alone = partial(_forced, "torch", "")
+    variants = [Variant("torch", op.reference, peer=True, active=alone)]
     for mode in ("default",) if options.compile is None else options.compile:
         compiled = torch.compile(op.reference, mode=mode, dynamic=False)
         label = f"torch.compile{'' if mode == 'default' else f'.{mode}'}"
-        variants.append(Variant(label, compiled, peer=True, compiles=True))
+        variants.append(Variant(label, compiled, peer=True, compiles=True, active=alone))
     if reason is None:
-        variants += native_variants(op, options.device)
+        variants += native_variants(op, options.device, dtype_name)
     return Case(
         id=case_id,
         dtype=dtype_name,
@@ -100,7 +102,7 @@ def _case(
     )
 
 
-def native_variants(op: _dispatch.Op, device: str) -> list[Variant]:
+def native_variants(op: _dispatch.Op, device: str, dtype: str) -> list[Variant]:
     """The op's kernels for the device: on the CPU one per instruction set that op and CPU have."""
     if device == "cuda":
         return [Variant("cuda", op, active=partial(_forced, "cuda", ""))]
@@ -108,10 +110,13 @@ def native_variants(op: _dispatch.Op, device: str) -> list[Variant]:
     assert module is not None  # the caller found the op in it
     here = ("generic", *_ISA_LEVELS).index(module.detected_isa())
     sources = ROOT / "csrc" / "cpu"
+    family = "conv_run.h" in (sources / f"{op.name}.cpp").read_text()
+    stem = "conv" if family else op.name  # the conv1d family shares its loops
     return [
         Variant(f"cpu-{isa}", op, active=partial(_forced, "cpu", isa))
         for isa in _ISA_LEVELS[:here]
-        if (sources / isa / f"{op.name}.cpp").is_file()
+        if (sources / isa / f"{stem}.cpp").is_file()
+        and (isa != "amx" or dtype == "bfloat16")  # float32 runs on AVX-512 there
     ]
 
 
