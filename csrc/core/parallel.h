@@ -27,7 +27,8 @@ class Share {
 };
 
 // f(i) for i in [0, n). Each i runs whole on one thread, so results do not depend on the thread
-// count. What f throws (memory that ran out) is thrown again here; the other i still run.
+// count or on which of them is free first. What f throws (memory that ran out) is thrown again
+// here; the other i still run.
 template <class F>
 void parallel_for(int threads, std::int64_t n, const F& f) {
   const Share share(threads);
@@ -38,7 +39,7 @@ void parallel_for(int threads, std::int64_t n, const F& f) {
     return;
   }
   std::exception_ptr thrown;
-#pragma omp parallel for num_threads(threads) schedule(static)
+#pragma omp parallel for num_threads(threads) schedule(dynamic)
   for (std::int64_t i = 0; i < n; ++i) {
     try {
       f(i);

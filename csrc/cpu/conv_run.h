@@ -8,6 +8,7 @@
 #include "core/check.h"
 #include "core/isa.h"
 #include "core/parallel.h"
+#include "core/scratch.h"
 #include "cpu/conv.h"
 #include "cpu/conv_pack.h"
 
@@ -112,6 +113,7 @@ void for_parts(const Conv& conv, std::int64_t clips, const Split& s, int threads
 inline void run(const Conv& conv, std::int64_t clips, int products, int threads) {
   const Loops& loops = loops_for(products);
   const Split s = split(conv, clips, loops, threads);
+  expect_writes(conv.out.data, clips * conv.out.size * size_of(conv.out.dtype));
   for_parts(conv, clips, s, threads, [&](const Part& part) { loops.conv(conv, part); });
 }
 

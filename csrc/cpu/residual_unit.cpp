@@ -113,6 +113,7 @@ void residual_unit(const Tensor& y, const Tensor& x, const Tensor& packed, const
                        packed.as<char>() + first_bytes(channels, products),
                        {y.data, y.dtype, y.shape[1] * channels, 0, bias2.as<float>(),
                         x.as<char>() + skipped, in.clip, false}};
+  expect_writes(y.data, y.numel() * cpu::size_of(y.dtype));
   const cpu::Loops& loops = cpu::loops_for(products);
   const int threads = stream.threads();
   const cpu::Split split = cpu::split(unit.first, x.shape[0], loops, threads);
