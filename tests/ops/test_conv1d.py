@@ -73,6 +73,8 @@ CASES = {
     "hifigan_16khz.k11": Case(1, 20000, 128, 128, 11, 1, 5, (25, 25), "leaky_relu", residual=True),
 }
 PERF = tuple(name for name in CASES if "khz" in name)
+# Products round the activated x and the result once each: twice the table's unit.
+TERMS = 4
 
 
 def make(name: str, dtype: torch.dtype, device: str) -> tuple[object, ...]:
@@ -141,8 +143,7 @@ def check(backend: Backend, dtype: torch.dtype, name: str) -> None:
     truth = truth_of(args)
     assert y.shape == truth.shape
     for row, true_row in zip(valid(name, y), valid(name, truth), strict=True):
-        # Products round the activated x and the result once each: twice the table's unit.
-        assert_close(row, true_row, product_dtype(backend, dtype), terms=4)
+        assert_close(row, true_row, product_dtype(backend, dtype), terms=TERMS)
 
 
 @pytest.mark.parametrize("name", [n for n in CASES if n not in PERF])
@@ -217,10 +218,10 @@ def test_every_tile(backend: Backend, dtype: torch.dtype, frames: int, channels:
 
     whole = conv1d(*args(0, frames + 4))
     truth = truth_of(args(0, frames + 4))
-    assert_close(whole, truth, product_dtype(backend, dtype), terms=4)
+    assert_close(whole, truth, product_dtype(backend, dtype), terms=TERMS)
     piece = conv1d(*args(frames - 17, frames + 4))
     if backend.name == "torch":
-        assert_close(piece, whole[:, -17:], product_dtype(backend, dtype), terms=4)
+        assert_close(piece, whole[:, -17:], product_dtype(backend, dtype), terms=TERMS)
     else:
         assert torch.equal(piece, whole[:, -17:])
 
@@ -232,7 +233,7 @@ def test_extreme_alphas(backend: Backend, dtype: torch.dtype, channels_out: int)
     x = (torch.rand(1, 300, 8, device=backend.device) * 200 - 100).to(dtype)
     weight = torch.eye(8, device=backend.device)[:channels_out, :, None].to(dtype)
     args = (x, weight, None, alpha.to(backend.device).to(dtype), None, None, 1, 1, 0, 0, "snake")
-    assert_close(conv1d(*args), truth_of(args), product_dtype(backend, dtype), terms=4)
+    assert_close(conv1d(*args), truth_of(args), product_dtype(backend, dtype), terms=TERMS)
 
 
 @pytest.mark.parametrize("channels_in", [16, 1])
@@ -252,7 +253,7 @@ def test_the_widest_span(backend: Backend, channels_in: int) -> None:
     ]
     assert past > 300
     y = conv1d(*args(past - 1))
-    assert_close(y, truth_of(args(past - 1)), product_dtype(backend, x.dtype), terms=4)
+    assert_close(y, truth_of(args(past - 1)), product_dtype(backend, x.dtype), terms=TERMS)
     with pytest.raises(RuntimeError, match=f"the {2 * past + 1} frames .* do not fit on chip"):
         conv1d(*args(past))
     with _dispatch.backend("auto"):
@@ -268,7 +269,7 @@ def test_packed_weights_follow_the_parameter(backend: Backend) -> None:
     after = conv1d(*args)
     assert not torch.equal(before, after)
     truth = truth_of(tuple(args))
-    assert_close(after, truth, product_dtype(backend, torch.float32), terms=4)
+    assert_close(after, truth, product_dtype(backend, torch.float32), terms=TERMS)
 
 
 @pytest.mark.parametrize(
