@@ -12,6 +12,7 @@
 
 #include "core/check.h"
 #include "core/parallel.h"
+#include "core/scratch.h"
 #include "cpu/conv.h"
 #include "cpu/storage.h"
 
@@ -86,12 +87,13 @@ void pack(void* out, int columns, int channels, int taps, Products products, int
   });
 }
 
-// What the packing of every op of the family checks.
+// What the packing of every op of the family checks, and announces.
 inline void check_pack(const Tensor& out, const Tensor& weight, std::int64_t bytes) {
   check(weight.ndim == 3 && weight.contiguous() && is_float(weight.dtype),
         "pack: a weight must be a contiguous float tensor of three dimensions");
   check(out.dtype == DType::kUInt8 && out.contiguous() && out.numel() == bytes,
         "pack: out must be uint8 of <op>_packed_bytes()");
+  expect_writes(out.data, bytes);
 }
 
 }  // namespace vivace::cpu
