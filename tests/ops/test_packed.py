@@ -77,6 +77,7 @@ def test_counted_and_not_copied_with_the_model() -> None:
 def test_released_with_the_model() -> None:
     layer = nn.Linear(3, 5, bias=False)
     held = weakref.ref(pack(layer.weight, []))
+    gc.collect()  # what other tests left behind
     entries = len(_entries)
     del layer
     gc.collect()
