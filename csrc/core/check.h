@@ -3,6 +3,7 @@
 // these are the second line of defence, for callers that reach the native module directly.
 #pragma once
 
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -24,6 +25,20 @@ inline bool same_shape(const Tensor& a, const Tensor& b) {
 
 inline bool is_float(DType dtype) {
   return dtype == DType::kFloat32 || dtype == DType::kFloat16 || dtype == DType::kBFloat16;
+}
+
+// (B, T, C) whose frames follow each other; the clips may be anywhere.
+inline bool dense_frames(const Tensor& t) {
+  return (t.stride[2] == 1 || t.shape[2] == 1) && (t.stride[1] == t.shape[2] || t.shape[1] <= 1);
+}
+
+inline bool is_vector(const std::optional<Tensor>& v, std::int64_t size, DType dtype) {
+  return !v || (v->ndim == 1 && v->shape[0] == size && v->dtype == dtype && v->contiguous());
+}
+
+template <class T>
+T* data_of(const std::optional<Tensor>& t) {
+  return t ? t->as<T>() : nullptr;
 }
 
 }  // namespace vivace

@@ -5,6 +5,8 @@
 
 #include <cstdint>
 
+#include "core/tensor.h"
+
 namespace vivace {
 
 // The activation in front of a convolution; each maps 0 to 0, so padding commutes with it.
@@ -12,6 +14,12 @@ enum class Activation : int { kNone = 0, kSnake = 1, kElu = 2, kLeakyRelu = 3 };
 
 // What the factors of a product are rounded to. Sums are float32 always.
 enum class Products : int { kFloat32 = 0, kTf32 = 1, kBFloat16 = 2, kFloat16 = 3 };
+
+// What tensor cores multiply for tensors of a dtype.
+inline Products tensor_core_products(DType dtype) {
+  if (dtype == DType::kFloat32) return Products::kTf32;
+  return dtype == DType::kFloat16 ? Products::kFloat16 : Products::kBFloat16;
+}
 
 namespace conv {
 

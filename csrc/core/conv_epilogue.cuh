@@ -38,13 +38,7 @@ __device__ void store_tile(const Tile& tile, char* scratch, const Epilogue<T>& o
   const int first_column = out.first_column + Tile::first_column();
 #pragma unroll
   for (int i = 0; i < Tile::kFragmentsDown; ++i) {
-    float* at = mine + lane / 4 * kStride + lane % 4 * 2;
-#pragma unroll
-    for (int j = 0; j < Tile::kFragmentsAcross; ++j) {
-      const float (&s)[4] = tile.sum[i][j];
-      *reinterpret_cast<float2*>(at + j * 8) = make_float2(s[0], s[1]);
-      *reinterpret_cast<float2*>(at + 8 * kStride + j * 8) = make_float2(s[2], s[3]);
-    }
+    tile.spread(mine, i);
     __syncwarp();
 #pragma unroll 1
     for (int piece = lane; piece < 16 * kPieces; piece += 32) {

@@ -56,6 +56,18 @@ struct Tile {
       }
     }
   }
+
+  // The 16 rows of fragments i of this warp, to its scratch of rows kScratchStride apart.
+  __device__ void spread(float* scratch, int i) const {
+    const int lane = threadIdx.x % 32;
+    float* at = scratch + lane / 4 * kScratchStride + lane % 4 * 2;
+#pragma unroll
+    for (int j = 0; j < kFragmentsAcross; ++j) {
+      const float (&s)[4] = sum[i][j];
+      *reinterpret_cast<float2*>(at + j * 8) = make_float2(s[0], s[1]);
+      *reinterpret_cast<float2*>(at + 8 * kScratchStride + j * 8) = make_float2(s[2], s[3]);
+    }
+  }
 };
 
 __device__ inline void mma(float (&d)[4], const unsigned (&a)[4], const unsigned (&b)[2],

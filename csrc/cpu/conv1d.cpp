@@ -41,9 +41,9 @@ void conv1d(const Tensor& y, const Tensor& x, const Tensor& packed,
         "conv1d: kernel, stride, dilation or padding is out of range");
   check(cpu::is_packed(packed, conv1d_packed_bytes(y.shape[2], x.shape[2], kernel, products)),
         "conv1d: the packed weights are of another shape");
-  check(cpu::is_vector(bias, y.shape[2], DType::kFloat32), "conv1d: bias must be (C_out,) float32");
-  check(!residual || (same_shape(*residual, y) && residual->dtype == y.dtype &&
-                      cpu::dense_frames(*residual)),
+  check(is_vector(bias, y.shape[2], DType::kFloat32), "conv1d: bias must be (C_out,) float32");
+  check(!residual ||
+            (same_shape(*residual, y) && residual->dtype == y.dtype && dense_frames(*residual)),
         "conv1d: residual must be like y, with dense frames");
   if (y.numel() == 0) return;
   const cpu::Conv conv{
@@ -55,7 +55,7 @@ void conv1d(const Tensor& y, const Tensor& x, const Tensor& packed,
       static_cast<int>(y.shape[1]),
       static_cast<int>(y.shape[2]),
       packed.data,
-      {y.data, y.dtype, y.shape[1] * y.shape[2], 0, cpu::data_of<float>(bias),
+      {y.data, y.dtype, y.shape[1] * y.shape[2], 0, data_of<float>(bias),
        residual ? residual->data : nullptr, residual ? residual->stride[0] : 0, tanh}};
   cpu::run(conv, x.shape[0], products, stream.threads());
 }

@@ -27,20 +27,6 @@ inline const Loops& loops_for(int products) {
   return *found;
 }
 
-// (B, T, C) whose frames follow each other; the clips may be anywhere.
-inline bool dense_frames(const Tensor& t) {
-  return (t.stride[2] == 1 || t.shape[2] == 1) && (t.stride[1] == t.shape[2] || t.shape[1] <= 1);
-}
-
-inline bool is_vector(const std::optional<Tensor>& v, std::int64_t size, DType dtype) {
-  return !v || (v->ndim == 1 && v->shape[0] == size && v->dtype == dtype && v->contiguous());
-}
-
-template <class T>
-T* data_of(const std::optional<Tensor>& t) {
-  return t ? t->as<T>() : nullptr;
-}
-
 // Packed weights: so many bytes, one after the other.
 inline bool is_packed(const Tensor& t, std::int64_t bytes) {
   return t.dtype == DType::kUInt8 && t.contiguous() && t.numel() == bytes;

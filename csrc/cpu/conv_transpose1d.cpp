@@ -44,7 +44,7 @@ void conv_transpose1d(const Tensor& y, const Tensor& x, const Tensor& packed,
   check(cpu::is_packed(packed,
                        conv_transpose1d_packed_bytes(x.shape[2], channels, 2 * stride, products)),
         "conv_transpose1d: the packed weights are of another shape");
-  check(cpu::is_vector(bias, channels, DType::kFloat32),
+  check(is_vector(bias, channels, DType::kFloat32),
         "conv_transpose1d: bias must be (C_out,) float32");
   if (y.numel() == 0) return;
   std::vector<float> biases;  // of every column

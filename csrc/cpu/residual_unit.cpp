@@ -83,7 +83,7 @@ void residual_unit(const Tensor& y, const Tensor& x, const Tensor& packed, const
             y.shape[1] == x.shape[1] + 2 * padding - 6 * dilation,
         "residual_unit: dilation, padding and the lengths of x and y do not fit");
   for (const Tensor& vector : {bias1, alpha2, bias2}) {
-    check(cpu::is_vector(vector, channels, DType::kFloat32),
+    check(is_vector(vector, channels, DType::kFloat32),
           "residual_unit: alphas and biases must be (C,) float32");
   }
   check(cpu::is_packed(packed, residual_unit_packed_bytes(channels, 0, 0, 0, 0, 0, products)),

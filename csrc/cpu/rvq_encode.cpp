@@ -4,8 +4,6 @@
 // Checks and threads; the loops are in rvq_encode.h, avx2/ and avx512/rvq_encode.cpp.
 #include "cpu/rvq_encode.h"
 
-#include <initializer_list>
-
 #include "core/check.h"
 #include "core/isa.h"
 #include "core/parallel.h"
@@ -77,50 +75,17 @@ void rvq_encode(const Tensor& codes, const Tensor& latents, const Tensor& quanti
                 const Tensor& z, const Tensor& in_weight, const Tensor& in_bias,
                 const Tensor& out_weight, const Tensor& out_bias, const Tensor& codebooks,
                 Stream stream) {
-  check(z.ndim == 3 && codebooks.ndim == 3,
-        "rvq_encode: expected z (B, T, D) and codebooks (N, K, d)");
-  const std::int64_t batch = z.shape[0], time = z.shape[1], width = z.shape[2];
-  const std::int64_t books = codebooks.shape[0], rows = codebooks.shape[1];
-  const std::int64_t dim = codebooks.shape[2];
-  const auto is = [](const Tensor& t, DType dtype, std::initializer_list<std::int64_t> shape) {
-    if (t.dtype != dtype || t.ndim != static_cast<int>(shape.size())) return false;
-    int i = 0;
-    for (const std::int64_t size : shape) {
-      if (t.shape[i++] != size) return false;
-    }
-    return t.contiguous();
-  };
-  constexpr DType kFloat = DType::kFloat32;
-  check(is(codes, DType::kInt64, {batch, time, books}),
-        "rvq_encode: codes must be (B, T, N) int64, contiguous");
-  check(is(latents, kFloat, {batch, time, books * dim}) &&
-            is(quantized, kFloat, {batch, time, width}) && is(z, kFloat, {batch, time, width}),
-        "rvq_encode: latents (B, T, N * d), quantized and z (B, T, D) must be contiguous float32");
-  check(is(in_weight, kFloat, {books, dim, width}) && is(in_bias, kFloat, {books, dim}) &&
-            is(out_weight, kFloat, {books, width, dim}) && is(out_bias, kFloat, {books, width}) &&
-            is(codebooks, kFloat, {books, rows, dim}),
-        "rvq_encode: the weights must be contiguous float32: in_weight (N, d, D), in_bias (N, d), "
-        "out_weight (N, D, d), out_bias (N, D), codebooks (N, K, d)");
-  check(dim >= 1, "rvq_encode: d must be at least 1");
-  check(rows >= 1 && rows <= 1 << 27, "rvq_encode: a codebook must have from 1 to 2^27 rows");
+  const RvqCall call = checked_rvq_encode(codes, latents, quantized, z, in_weight, in_bias,
+                                          out_weight, out_bias, codebooks);
+  check(call.dim >= 1, "rvq_encode: d must be at least 1");
+  check(call.rows >= 1 && call.rows <= 1 << 27,
+        "rvq_encode: a codebook must have from 1 to 2^27 rows");
   const auto kernel = isa::best<RvqEncodeFrames>(
       {{isa::kAvx2, avx2::rvq_encode}, {isa::kAvx512, avx512::rvq_encode}});
   check(kernel != nullptr, "rvq_encode: this CPU has neither AVX2 nor AVX-512");
-  if (batch * time == 0) return;
-  const cpu::RvqEncode problem{codes.as<std::int64_t>(),
-                               latents.as<float>(),
-                               quantized.as<float>(),
-                               z.as<float>(),
-                               in_weight.as<float>(),
-                               in_bias.as<float>(),
-                               out_weight.as<float>(),
-                               out_bias.as<float>(),
-                               codebooks.as<float>(),
-                               width,
-                               books,
-                               rows,
-                               dim};
-  run(problem, batch * time, usable_threads(stream.threads()), kernel);
+  if (call.frames == 0) return;
+  const cpu::RvqEncode problem{call.tensors, call.width, call.books, call.rows, call.dim};
+  run(problem, call.frames, usable_threads(stream.threads()), kernel);
 }
 
 }  // namespace vivace

@@ -6,22 +6,15 @@
 
 #include <cstdint>
 
+#include "core/rvq_encode.h"
+
 namespace vivace::cpu {
 
 constexpr int kRvqLanes = 16;  // scratch is laid out for the widest vectors
 // Of the residual at a time: 256 KiB at width 1024, inside any L2. 48 to 128 run alike.
 constexpr int kRvqFrames = 64;
 
-struct RvqEncode {
-  std::int64_t* codes;  // (frames, books)
-  float* latents;       // (frames, books, dim)
-  float* quantized;     // (frames, width)
-  const float* z;       // (frames, width)
-  const float* in_weight;
-  const float* in_bias;
-  const float* out_weight;
-  const float* out_bias;
-  const float* codebooks;
+struct RvqEncode : RvqTensors {
   std::int64_t width, books, rows, dim;
 };
 

@@ -226,29 +226,10 @@ void run_chosen(const Call<T>& call, const Geometry& g, std::int64_t clips, Stre
   }
 }
 
-// (B, T, C) whose frames follow each other; the clips may be anywhere.
-bool dense_frames(const Tensor& t) {
-  return (t.stride[2] == 1 || t.shape[2] == 1) && (t.stride[1] == t.shape[2] || t.shape[1] <= 1);
-}
-
 bool aligned(const Tensor& t) {
   const std::int64_t size = t.dtype == DType::kFloat32 ? 4 : 2;
   return reinterpret_cast<std::uintptr_t>(t.data) % 16 == 0 && t.shape[2] * size % 16 == 0 &&
          (t.shape[0] == 1 || t.stride[0] * size % 16 == 0);
-}
-
-bool is_vector(const std::optional<Tensor>& v, std::int64_t size, DType dtype) {
-  return !v || (v->ndim == 1 && v->shape[0] == size && v->dtype == dtype && v->contiguous());
-}
-
-template <class T>
-T* data_of(const std::optional<Tensor>& t) {
-  return t ? t->as<T>() : nullptr;
-}
-
-Products products_of(DType dtype) {
-  if (dtype == DType::kFloat32) return Products::kTf32;
-  return dtype == DType::kFloat16 ? Products::kFloat16 : Products::kBFloat16;
 }
 
 // Whether these stay within the kernels' int arithmetic.
@@ -303,7 +284,7 @@ std::int64_t conv1d_packed_bytes(std::int64_t channels_out, std::int64_t channel
 void conv1d_pack(const Tensor& out, const Tensor& weight, int products, Stream stream) {
   check(weight.ndim == 3 && weight.contiguous() && is_float(weight.dtype),
         "conv1d_pack: weight must be a contiguous (C_out, C_in, K) float tensor");
-  check(static_cast<Products>(products) == products_of(weight.dtype),
+  check(static_cast<Products>(products) == tensor_core_products(weight.dtype),
         "conv1d_pack: these products are not those of the weight's dtype on a GPU");
   check(out.dtype == DType::kUInt8 && out.contiguous() &&
             out.numel() ==
@@ -326,7 +307,7 @@ void conv1d(const Tensor& y, const Tensor& x, const Tensor& packed,
         "conv1d: x must be (B, T, C_in) with dense frames, y (B, T', C_out)");
   check(x.dtype == y.dtype && is_float(x.dtype), "conv1d: x and y must share a float dtype");
   check(y.contiguous(), "conv1d: y must be contiguous");
-  check(static_cast<Products>(products) == products_of(x.dtype),
+  check(static_cast<Products>(products) == tensor_core_products(x.dtype),
         "conv1d: these products are not those of the dtype on a GPU");
   check(in_range(kernel, stride, dilation) && pad_left >= 0 && x.shape[1] < (1 << 30) &&
             y.shape[1] < (1 << 30),

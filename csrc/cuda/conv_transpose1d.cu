@@ -64,13 +64,7 @@ __device__ void store_rows(const Tile& tile, char* scratch, const Problem<T>& p,
   float* mine = reinterpret_cast<float*>(scratch) + threadIdx.x / 32 * 16 * kStride;
 #pragma unroll
   for (int i = 0; i < Tile::kFragmentsDown; ++i) {
-    float* at = mine + lane / 4 * kStride + lane % 4 * 2;
-#pragma unroll
-    for (int j = 0; j < Tile::kFragmentsAcross; ++j) {
-      const float (&s)[4] = tile.sum[i][j];
-      *reinterpret_cast<float2*>(at + j * 8) = make_float2(s[0], s[1]);
-      *reinterpret_cast<float2*>(at + 8 * kStride + j * 8) = make_float2(s[2], s[3]);
-    }
+    tile.spread(mine, i);
     __syncwarp();
 #pragma unroll 1
     for (int piece = lane; piece < 16 * kPieces; piece += 32) {
@@ -215,16 +209,6 @@ void run(Problem<T> p, std::int64_t rows, std::int64_t batch, Stream stream) {
          smem, stream, p);
 }
 
-bool is_vector(const std::optional<Tensor>& t, DType dtype, std::int64_t size) {
-  return !t || (t->dtype == dtype && t->ndim == 1 && t->shape[0] == size && t->contiguous());
-}
-
-bool fit(DType dtype, Products products) {
-  return (dtype == DType::kFloat32 && products == Products::kTf32) ||
-         (dtype == DType::kBFloat16 && products == Products::kBFloat16) ||
-         (dtype == DType::kFloat16 && products == Products::kFloat16);
-}
-
 }  // namespace
 
 std::int64_t conv_transpose1d_packed_bytes(std::int64_t channels_in, std::int64_t channels_out,
@@ -237,7 +221,8 @@ std::int64_t conv_transpose1d_packed_bytes(std::int64_t channels_in, std::int64_
 void conv_transpose1d_pack(const Tensor& out, const Tensor& weight, int products, Stream stream) {
   check(weight.ndim == 3 && weight.contiguous() && weight.shape[2] % 2 == 0,
         "conv_transpose1d_pack: weight must be (C_in, C_out, 2 * stride), contiguous");
-  check(fit(weight.dtype, static_cast<Products>(products)),
+  check(is_float(weight.dtype) &&
+            static_cast<Products>(products) == tensor_core_products(weight.dtype),
         "conv_transpose1d_pack: the weight's dtype does not fit the products");
   const std::int64_t channels_in = weight.shape[0], channels_out = weight.shape[1];
   const std::int64_t stride = weight.shape[2] / 2;
@@ -265,7 +250,8 @@ void conv_transpose1d(const Tensor& y, const Tensor& x, const Tensor& packed,
                       Stream stream) {
   check(x.ndim == 3 && y.ndim == 3 && x.shape[0] == y.shape[0],
         "conv_transpose1d: expected x (B, T, C_in) and y (B, T', C_out)");
-  check(x.dtype == y.dtype && fit(x.dtype, static_cast<Products>(products)),
+  check(x.dtype == y.dtype && is_float(x.dtype) &&
+            static_cast<Products>(products) == tensor_core_products(x.dtype),
         "conv_transpose1d: x and y must share a float dtype that fits the products");
   const std::int64_t batch = x.shape[0], time = x.shape[1], channels_in = x.shape[2];
   const std::int64_t frames = y.shape[1], channels_out = y.shape[2];
@@ -278,9 +264,9 @@ void conv_transpose1d(const Tensor& y, const Tensor& x, const Tensor& packed,
             packed.shape[0] ==
                 conv_transpose1d_packed_bytes(channels_in, channels_out, 2 * stride, products),
         "conv_transpose1d: packed must be what conv_transpose1d_pack() made of the weight");
-  check(is_vector(bias, DType::kFloat32, channels_out) &&
-            is_vector(alpha, DType::kFloat32, channels_in) &&
-            is_vector(lengths, DType::kInt64, batch),
+  check(is_vector(bias, channels_out, DType::kFloat32) &&
+            is_vector(alpha, channels_in, DType::kFloat32) &&
+            is_vector(lengths, batch, DType::kInt64),
         "conv_transpose1d: bias (C_out,) and alpha (C_in,) must be float32, lengths (B,) int64");
   check(activation >= 0 && activation <= 3 &&
             (activation == static_cast<int>(Activation::kSnake)) == alpha.has_value(),

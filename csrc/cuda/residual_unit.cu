@@ -250,15 +250,6 @@ bool fits(std::int64_t channels, std::int64_t dilation) {
   });
 }
 
-Products products_of(DType dtype) {
-  if (dtype == DType::kFloat32) return Products::kTf32;
-  return dtype == DType::kFloat16 ? Products::kFloat16 : Products::kBFloat16;
-}
-
-bool is_vector(const Tensor& v, std::int64_t size, DType dtype) {
-  return v.ndim == 1 && v.shape[0] == size && v.dtype == dtype && v.contiguous();
-}
-
 bool aligned(const Tensor& t, std::int64_t size) {
   return reinterpret_cast<std::uintptr_t>(t.data) % 16 == 0 &&
          (t.shape[0] == 1 || t.stride[0] * size % 16 == 0);
@@ -288,7 +279,7 @@ void residual_unit_pack(const Tensor& out, const Tensor& weight1, const Tensor& 
   check(weight2.ndim == 3 && weight2.contiguous() && weight2.dtype == weight1.dtype &&
             weight2.shape[0] == channels && weight2.shape[1] == channels && weight2.shape[2] == 1,
         "residual_unit_pack: weight2 must be a contiguous (C, C, 1) tensor like weight1");
-  check(static_cast<Products>(products) == products_of(weight1.dtype),
+  check(static_cast<Products>(products) == tensor_core_products(weight1.dtype),
         "residual_unit_pack: these products are not those of the weights' dtype on a GPU");
   dispatch_float(weight1.dtype, [&](auto tag) {
     using T = typename decltype(tag)::type;
@@ -311,7 +302,7 @@ void residual_unit(const Tensor& y, const Tensor& x, const Tensor& packed, const
         "residual_unit: x must be (B, T, C) with dense frames, y (B, T', C)");
   check(x.dtype == y.dtype && is_float(x.dtype), "residual_unit: x and y must share a float dtype");
   check(y.contiguous(), "residual_unit: y must be contiguous");
-  check(static_cast<Products>(products) == products_of(x.dtype),
+  check(static_cast<Products>(products) == tensor_core_products(x.dtype),
         "residual_unit: these products are not those of the dtype on a GPU");
   check(residual_unit_fits(channels, dilation, products),
         "residual_unit: does not fit on chip (residual_unit_fits)");
@@ -323,8 +314,7 @@ void residual_unit(const Tensor& y, const Tensor& x, const Tensor& packed, const
             is_vector(alpha2, channels, DType::kFloat32) &&
             is_vector(bias2, channels, DType::kFloat32),
         "residual_unit: alphas and biases must be (C,) float32");
-  check(!lengths || is_vector(*lengths, x.shape[0], DType::kInt64),
-        "residual_unit: lengths must be (B,) int64");
+  check(is_vector(lengths, x.shape[0], DType::kInt64), "residual_unit: lengths must be (B,) int64");
   check(packed.numel() ==
             residual_unit_packed_bytes(channels, channels, kTaps, channels, channels, 1, products),
         "residual_unit: the packed weights are of another shape");

@@ -4,10 +4,9 @@
 // (q − p)) + b_out. The residual goes from step to step as in the reference, in float32 throughout:
 // the algebra that carries only the d-dimensional projections is faster, but rounds elsewhere and
 // chooses other codes.
-#include <initializer_list>
-
 #include "core/check.h"
 #include "core/gpu.cuh"
+#include "core/rvq_encode.h"
 #include "core/tensor.h"
 
 namespace vivace {
@@ -27,16 +26,7 @@ constexpr std::int64_t kFewFrames = 128;
 // What sm_86, sm_89 and sm_120 grant a block, less 4 KiB for the static arrays.
 constexpr std::size_t kSharedLimit = 95 * 1024;
 
-struct Problem {
-  std::int64_t* codes;  // (frames, books)
-  float* latents;       // (frames, books, dim)
-  float* quantized;     // (frames, width)
-  const float* z;       // (frames, width)
-  const float* in_weight;
-  const float* in_bias;
-  const float* out_weight;
-  const float* out_bias;
-  const float* codebooks;
+struct Problem : RvqTensors {
   std::int64_t frames, width;
   int books, rows, dim;
   bool vectors;  // rows of out_weight and codebooks may be read 16 bytes at a time
@@ -317,51 +307,22 @@ void rvq_encode(const Tensor& codes, const Tensor& latents, const Tensor& quanti
                 const Tensor& z, const Tensor& in_weight, const Tensor& in_bias,
                 const Tensor& out_weight, const Tensor& out_bias, const Tensor& codebooks,
                 Stream stream) {
-  check(z.ndim == 3 && codebooks.ndim == 3,
-        "rvq_encode: expected z (B, T, D) and codebooks (N, K, d)");
-  const std::int64_t batch = z.shape[0], time = z.shape[1], width = z.shape[2];
-  const std::int64_t books = codebooks.shape[0], rows = codebooks.shape[1];
-  const std::int64_t dim = codebooks.shape[2];
-  const auto is = [](const Tensor& t, DType dtype, std::initializer_list<std::int64_t> shape) {
-    if (t.dtype != dtype || t.ndim != static_cast<int>(shape.size())) return false;
-    int i = 0;
-    for (const std::int64_t size : shape) {
-      if (t.shape[i++] != size) return false;
-    }
-    return t.contiguous();
-  };
-  constexpr DType kFloat = DType::kFloat32;
-  check(is(codes, DType::kInt64, {batch, time, books}),
-        "rvq_encode: codes must be (B, T, N) int64, contiguous");
-  check(is(latents, kFloat, {batch, time, books * dim}) &&
-            is(quantized, kFloat, {batch, time, width}) && is(z, kFloat, {batch, time, width}),
-        "rvq_encode: latents (B, T, N * d), quantized and z (B, T, D) must be contiguous float32");
-  check(is(in_weight, kFloat, {books, dim, width}) && is(in_bias, kFloat, {books, dim}) &&
-            is(out_weight, kFloat, {books, width, dim}) && is(out_bias, kFloat, {books, width}) &&
-            is(codebooks, kFloat, {books, rows, dim}),
-        "rvq_encode: the weights must be contiguous float32: in_weight (N, d, D), in_bias (N, d), "
-        "out_weight (N, D, d), out_bias (N, D), codebooks (N, K, d)");
-  check(dim >= 1 && dim <= 32, "rvq_encode: d must be from 1 to 32");
-  check(rows >= 1 && rows <= 2147483647 - kThreads, "rvq_encode: a codebook must have rows");
-  if (batch * time == 0) return;
+  const RvqCall call = checked_rvq_encode(codes, latents, quantized, z, in_weight, in_bias,
+                                          out_weight, out_bias, codebooks);
+  check(call.dim >= 1 && call.dim <= 32, "rvq_encode: d must be from 1 to 32");
+  check(call.rows >= 1 && call.rows <= 2147483647 - kThreads,
+        "rvq_encode: a codebook must have rows");
+  if (call.frames == 0) return;
   const std::uintptr_t bits = reinterpret_cast<std::uintptr_t>(out_weight.data) |
                               reinterpret_cast<std::uintptr_t>(codebooks.data);
-  const int padded = dim <= 8 ? 8 : 32;
-  const Problem problem{codes.as<std::int64_t>(),
-                        latents.as<float>(),
-                        quantized.as<float>(),
-                        z.as<float>(),
-                        in_weight.as<float>(),
-                        in_bias.as<float>(),
-                        out_weight.as<float>(),
-                        out_bias.as<float>(),
-                        codebooks.as<float>(),
-                        batch * time,
-                        width,
-                        static_cast<int>(books),
-                        static_cast<int>(rows),
-                        static_cast<int>(dim),
-                        dim == padded && bits % 16 == 0};
+  const int padded = call.dim <= 8 ? 8 : 32;
+  const Problem problem{call.tensors,
+                        call.frames,
+                        call.width,
+                        static_cast<int>(call.books),
+                        static_cast<int>(call.rows),
+                        static_cast<int>(call.dim),
+                        call.dim == padded && bits % 16 == 0};
   run(problem, stream);
 }
 

@@ -73,8 +73,7 @@ def _bytes(x: Tensor) -> Tensor:
 def setting(level: str, kind: str) -> Iterator[None]:
     """An instruction set as the cap ("" for none), and the precision of a kind; undone after."""
     module = _dispatch.load("cpu")
-    if module is None:
-        pytest.skip("vivace._cpu is not built")
+    assert module is not None, "every build has vivace._cpu"
     if _ISA_LEVELS.index(module.detected_isa()) < _ISA_LEVELS.index(level or "avx2"):
         pytest.skip(f"this CPU has no {level or 'AVX2'}")
     precision, threads = torch.get_float32_matmul_precision(), torch.get_num_threads()

@@ -16,8 +16,8 @@ from vivace import _dispatch
 @pytest.fixture(params=["simt-f32", "cpu-f32", "cpu-bf16", "cpu-f16"])
 def kernels(request: pytest.FixtureRequest) -> tuple[str, torch.dtype]:
     name, _, short = request.param.partition("-")
-    if _dispatch.load(name) is None and not os.environ.get("CI"):
-        pytest.skip(f"vivace._{name} is not built")
+    if name == "simt" and _dispatch.load(name) is None and not os.environ.get("CI"):
+        pytest.skip("vivace._simt is built for development and CI alone")
     return name, {"f32": torch.float32, "bf16": torch.bfloat16, "f16": torch.float16}[short]
 
 
