@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The only place that starts threads. OpenMP, so that torch's pool is reused, not doubled.
+// Where threads are started, here and in core/team.h. OpenMP, so that torch's pool is reused, not doubled.
 #pragma once
 
 #include <cstdint>

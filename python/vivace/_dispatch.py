@@ -84,10 +84,11 @@ class Op:
     `@Op` on the torch body makes the op; `@op.native` adds the call into a native module;
     `@op.check` adds the validation that every backend shares; `@op.supports` may return the reason
     why a backend should not run a case (`supports(backend, *args) -> str | None`): the place for
-    "slower than torch here", with the record that shows it.
+    "slower than torch here", with the record that shows it. `@Op.mutating("keys")` names the
+    arguments that the op writes to.
     """
 
-    def __init__(self, reference: Callable[..., Any]) -> None:
+    def __init__(self, reference: Callable[..., Any], mutates: tuple[str, ...] = ()) -> None:
         self.reference = reference
         self.name = reference.__name__
         functools.update_wrapper(self, reference)
@@ -95,11 +96,16 @@ class Op:
         self._check: Callable[..., None] | None = None
         self._supports: Callable[..., str | None] | None = None
         _ops[self.name] = self
-        _library.define(self.name + torch.library.infer_schema(reference, mutates_args=()))
+        _library.define(self.name + torch.library.infer_schema(reference, mutates_args=mutates))
         # One implementation for every device: it chooses at run time, as the eager path does.
         _library.impl(self.name, self._traced_run, "CompositeExplicitAutograd")
         _library.impl(self.name, self._autograd, "Autograd")
         _library._register_fake(self.name, lambda *args: _dense(reference(*args)))
+
+    @classmethod
+    def mutating(cls, *names: str) -> Callable[[Callable[..., Any]], "Op"]:
+        """As the decorator `Op`, for an op that writes to the arguments of these names."""
+        return lambda reference: cls(reference, names)
 
     def native(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Registers `function(module, *args)`, which allocates outputs and calls the kernel."""

@@ -23,10 +23,15 @@ class Case:
     activation: str = "snake"
     lengths: tuple[int, ...] | None = None
     bias: bool = True
+    kernel_size: int = 0  # 0: twice the stride
+
+    @property
+    def kernel(self) -> int:
+        return self.kernel_size or 2 * self.stride
 
     @property
     def frames(self) -> int:
-        return (self.time + 1) * self.stride - sum(self.crop)
+        return (self.time - 1) * self.stride + self.kernel - sum(self.crop)
 
 
 CASES = {
@@ -47,19 +52,26 @@ CASES = {
     "wide_tiles": Case(2, 2820, 24, 40, 5, (3, 2), "none"),  # 128 x 128, the last one 72 columns
     "one_value": Case(1, 1, 1, 1, 1, (0, 1), "none"),
     "no_clips": Case(0, 20, 16, 24, 2, (1, 1)),
+    # Kernels of other sizes than twice the stride: HiFi-GAN's, and the least.
+    "four_taps": Case(2, 31, 24, 12, 4, (6, 6), "leaky_relu", kernel_size=16),
+    "ragged_taps": Case(2, 29, 24, 12, 5, (5, 5), "leaky_relu", (29, 11), kernel_size=16),
+    "no_clips_of_four_taps": Case(0, 20, 16, 24, 2, (1, 1), kernel_size=8),
+    "one_tap": Case(1, 9, 16, 8, 3, (0, 1), "none", bias=False, kernel_size=3),
     "dac_44khz.up1": Case(1, 86, 1536, 768, 8, (4, 4)),
     "dac_44khz.up3": Case(1, 5512, 384, 192, 4, (2, 2)),
     "dac_44khz.up4": Case(1, 22050, 192, 96, 2, (1, 1)),
     "encodec_24khz.up1": Case(1, 75, 512, 256, 8, (0, 8), "elu"),
     "encodec_24khz.up4": Case(1, 12000, 64, 32, 2, (0, 2), "elu"),
     "dac_16khz.up2": Case(1, 400, 768, 384, 5, (3, 3)),
+    "hifigan_16khz.up1": Case(1, 500, 1024, 512, 5, (5, 5), "leaky_relu", kernel_size=16),
+    "hifigan_16khz.up3": Case(1, 10004, 256, 128, 2, (3, 3), "leaky_relu", kernel_size=8),
 }
 PERF = tuple(name for name in CASES if "khz" in name)
 
 
 def make(name: str, dtype: torch.dtype, device: str) -> tuple[object, ...]:
     case = CASES[name]
-    shape = (case.channels_in, case.channels_out, 2 * case.stride)
+    shape = (case.channels_in, case.channels_out, case.kernel)
     weight = torch.randn(shape, device=device) / (2 * case.channels_in) ** 0.5
     x = torch.randn(case.batch, case.time, case.channels_in, device=device)
     bias = torch.randn(case.channels_out, device=device)
@@ -82,8 +94,9 @@ def cost(name: str, dtype: torch.dtype) -> tuple[int, int]:
     case = CASES[name]
     inputs = case.batch * case.time * case.channels_in
     outputs = case.batch * case.frames * case.channels_out
-    weights = case.channels_in * case.channels_out * 2 * case.stride
-    return (inputs + outputs + weights) * dtype.itemsize, 2 * outputs * 2 * case.channels_in
+    weights = case.channels_in * case.channels_out * case.kernel
+    products = outputs * case.kernel // case.stride * case.channels_in
+    return (inputs + outputs + weights) * dtype.itemsize, 2 * products
 
 
 def reference(args: tuple[object, ...]) -> Tensor:
@@ -104,13 +117,15 @@ def check(backend: Backend, dtype: torch.dtype, name: str) -> None:
     # The worst of a million normal errors (5.0 of their deviations) lies further out than that of
     # ten thousand (4.0): by the square root of 6 / 4.
     short = 6 if y.numel() > 1e6 else 4
-    terms = 2 * case.channels_in + 4 if rounding == torch.float32 else short
+    taps = -(-case.kernel // case.stride)
+    terms = taps * case.channels_in + 4 if rounding == torch.float32 else short
     assert y.dtype == dtype
     assert y.shape == truth.shape == (case.batch, case.frames, case.channels_out)
     for row, true_row, length in zip(
         y, truth, case.lengths or (case.time,) * case.batch, strict=True
     ):
-        end = max(0, (length + 1) * case.stride - sum(case.crop)) if length else 0
+        raw = (length - 1) * case.stride + case.kernel
+        end = max(0, raw - sum(case.crop)) if length else 0
         assert_close(row[:end], true_row[:end], rounding, terms=terms)
 
 
@@ -182,7 +197,8 @@ def test_batch_does_not_matter(backend: Backend, dtype: torch.dtype) -> None:
     [
         (0, torch.zeros(2, 19, 23), r"x must have shape \(B, T, 24\)"),
         (2, torch.zeros(21), r"bias must have shape \(20,\)"),
-        (5, 4, r"kernel size 2·stride = 8, got 10"),
+        (5, 11, "stride must be from 1 to the kernel size 10, got 11"),
+        (5, 0, "stride must be from 1 to the kernel size 10, got 0"),
         (6, 100, "crop_left and crop_right must leave some of the 100 frames"),
     ],
 )

@@ -49,8 +49,17 @@ def calls(op_name: str, kind: str = "float32", flops: int = FLOPS) -> list[Call]
         torch.manual_seed(0)
         args = tuple(module.make(name, dtype, "cpu"))
         if op.why_not("cpu", args) is None:
-            found.append((name, lambda args=args: _forced(op, args)))
+            found.append((name, lambda args=args: _forced(op, _own(op, args))))
     return found
+
+
+def _own(op: _dispatch.Op, args: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The arguments with copies of those that the op writes to: callers at once share none."""
+    schema = getattr(torch.ops.vivace, op.name).default._schema
+    return tuple(
+        a.clone() if formal.alias_info is not None and formal.alias_info.is_write else a
+        for a, formal in zip(args, schema.arguments, strict=False)
+    )
 
 
 def _forced(op: _dispatch.Op, args: tuple[Any, ...]) -> list[Tensor]:
@@ -177,6 +186,8 @@ PAGE, PROT_NONE = mmap.PAGESIZE, 0
 
 def guarded(x: Any, at_end: bool) -> Any:
     """A copy of a tensor that ends, or starts, where memory does: an access beyond is a SIGSEGV."""
+    if isinstance(x, list):
+        return [guarded(part, at_end) for part in x]
     if not isinstance(x, Tensor) or x.numel() == 0:
         return x
     size = x.numel() * x.element_size()

@@ -7,7 +7,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 import vivace
-from vivace import DacConfig, DacModel, _dispatch
+from vivace import BarkSemanticConfig, BarkSemanticModel, DacConfig, DacModel, _dispatch
 from vivace.models.dac.quantizer import DacResidualVectorQuantizer
 
 # All that torch may do on the way without launching anything.
@@ -51,3 +51,22 @@ def test_decode_of_the_44_khz_geometry(
             model.decode(audio_codes=codes)
         assert module.launches() - before == kernels
     assert {e.key: e.count for e in seen.key_averages() if e.key not in _NO_LAUNCH} == others
+
+
+@torch.no_grad()
+def test_decode_step_of_a_gpt() -> None:
+    """Five launches per layer and one for the head, whatever the length of the cache."""
+    module = _dispatch.load("simt")
+    if module is None:
+        assert not os.environ.get("CI"), "vivace._simt is not built"
+        pytest.skip("vivace._simt is not built")
+    config = BarkSemanticConfig(
+        num_layers=3, num_heads=2, hidden_size=32, bias=False, input_vocab_size=64
+    )
+    model = BarkSemanticModel(config).eval()
+    cache = model.new_cache(1)
+    weights = model.decode_weights()
+    with vivace.backend("simt"):
+        before = module.launches()
+        model.decode(weights, torch.tensor([5]), cache, 0, 48, cache.capacity - 1)
+        assert module.launches() - before == 5 * 3 + 1

@@ -26,7 +26,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT = ROOT / "build" / "mutants"
 # Cheapest to compile and to run first: a header's mutant ends with the first op that kills it.
-OPS = ("rvq_decode", "snake", "rvq_encode", "conv_transpose1d", "residual_unit", "conv1d")
+OPS = (
+    *("rvq_decode", "snake", "rvq_encode", "conv_transpose1d", "residual_unit", "conv1d"),
+    *("sample", "causal_attention", "gpt_decode_step", "lstm"),
+)
 # What pytest -k selects, one after the other until a test fails: schedules of tests/conftest.py's
 # `backend` fixture. The cases of production size (khz) reach the same lines as the small ones.
 _OTHERS = "simt-reverse or simt-fair or simt-shuffle or simt-race or simt-asan"

@@ -58,14 +58,20 @@ def forget_packed(model: nn.Module) -> None:
     Needed after changes of which torch keeps no trace: `parameter.data.copy_(...)`, and in-place
     changes of parameters made under `torch.inference_mode()`.
     """
-    for parameter in model.parameters():
-        _entries.pop(parameter, None)
+    for weight in (*model.parameters(), *model.buffers()):
+        _entries.pop(weight, None)
 
 
 def packed_bytes(model: nn.Module) -> int:
-    """Bytes of packed weights that the parameters of a model hold beside them now."""
-    return sum(
-        tensor.numel() * tensor.element_size()
-        for parameter in model.parameters()
-        for *_, tensor in _entries.get(parameter, {}).values()
-    )
+    """Bytes of packed weights that a model's parameters and buffers hold beside them now."""
+    return sum(_bytes(weight) for weight in (*model.parameters(), *model.buffers()))
+
+
+def _bytes(weight: Tensor) -> int:
+    """What was packed from a tensor, and from that in turn; views of the tensor take no memory."""
+    total = 0
+    for *_, tensor in _entries.get(weight, {}).values():
+        if tensor.untyped_storage()._cdata != weight.untyped_storage()._cdata:
+            total += tensor.numel() * tensor.element_size()
+        total += _bytes(tensor)
+    return total
