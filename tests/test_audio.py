@@ -219,3 +219,45 @@ def test_no_warnings_on_ordinary_use(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         audio.load(audio.save(tmp_path / "a.wav", tone(8000, 0.1), 8000), sample_rate=16000)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac"])
+def test_pieces_are_written_as_the_whole(tmp_path: Path, suffix: str) -> None:
+    clip = 1.5 * torch.rand(2, 1000) - 0.75
+    whole = audio.save(tmp_path / f"whole{suffix}", clip, 24000)
+    with audio.writer(tmp_path / f"pieces{suffix}", 24000, 2) as write:
+        for piece in clip.split([1, 600, 399], dim=1):
+            write(piece)
+        assert not (tmp_path / f"pieces{suffix}").exists()
+    assert (tmp_path / f"pieces{suffix}").read_bytes() == whole.read_bytes()
+    stored, _ = soundfile.read(whole, dtype="int16")
+    assert np.array_equal(audio.to_pcm16(clip), stored.T)
+
+
+def test_to_pcm16() -> None:
+    pcm = audio.to_pcm16(torch.tensor([0.0, -1.0, 1.0, 3.0, -3.0, 2**-15, 0.4 * 2**-15]))
+    assert pcm.dtype == np.int16
+    assert pcm.tolist() == [0, -32768, 32767, 32767, -32768, 1, 0]
+    with pytest.raises(ValueError, match=r"to_pcm16.*finite"):
+        audio.to_pcm16(torch.tensor([float("nan")]))
+
+
+@pytest.mark.parametrize(
+    ("pieces", "match"),
+    [
+        ([], "no audio"),
+        ([torch.zeros(2, 10), torch.zeros(1, 10)], "2 channels, got 1"),
+        ([torch.zeros(2, 10), torch.full((2, 10), float("nan"))], "finite"),
+    ],
+)
+def test_a_writer_that_fails_leaves_nothing(
+    tmp_path: Path, pieces: list[torch.Tensor], match: str
+) -> None:
+    def write_all() -> None:
+        with audio.writer(tmp_path / "clip.wav", 8000, 2) as write:
+            for piece in pieces:
+                write(piece)
+
+    with pytest.raises(ValueError, match=match):
+        write_all()
+    assert not list(tmp_path.iterdir())

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import operator
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,9 @@ from torch import Tensor
 
 from vivace._files import atomic_path
 
-__all__ = ["load", "resample", "save", "to_mono"]
+__all__ = ["load", "resample", "save", "to_mono", "to_pcm16", "writer"]
+
+Write = Callable[[Tensor | np.ndarray], None]
 
 _FORMAT_OF_SUFFIX = {".aif": "AIFF", ".oga": "OGG", ".opus": "OGG"}
 _PCM_BITS = {"PCM_16": 16, "PCM_24": 24, "PCM_32": 32}
@@ -93,17 +97,44 @@ def save(
     written as PCM of 16 bits or more comes back bit for bit. The write is atomic.
     Raises ValueError for empty, 3-D or NaN audio and for what the format cannot hold.
     """
-    import soundfile
-
-    path = Path(path)
     samples = float_audio(audio, "audio.save: audio")
     samples = samples[None] if samples.ndim == 1 else samples
-    rate = _rate(sample_rate, "audio.save: sample_rate")
+    path, channels = Path(path), samples.shape[0]
+    with _writer(path, sample_rate, channels, subtype, clip, "audio.save") as write:
+        write(samples)
+    return path
+
+
+@contextmanager
+def writer(
+    path: str | os.PathLike[str],
+    sample_rate: int,
+    channels: int = 1,
+    *,
+    subtype: str | None = None,
+    clip: bool = True,
+) -> Iterator[Write]:
+    """As `save`, piece by piece: yields a function that appends audio to the file.
+
+    The file appears under its name when the block ends, and not at all if the block raises.
+    Raises ValueError as `save`, for pieces of another number of channels, and if there were none.
+    """
+    with _writer(Path(path), sample_rate, channels, subtype, clip, "audio.writer") as write:
+        yield write
+
+
+@contextmanager
+def _writer(
+    path: Path, sample_rate: int, channels: int, subtype: str | None, clip: bool, name: str
+) -> Iterator[Write]:
+    import soundfile
+
+    rate = _rate(sample_rate, f"{name}: sample_rate")
     suffix = path.suffix.lower()
     container = _FORMAT_OF_SUFFIX.get(suffix, suffix[1:].upper())
     if container == "RAW" or container not in soundfile.available_formats():
         raise ValueError(
-            f"audio.save: the path must end in .wav, .flac, .ogg, .mp3 or another suffix that "
+            f"{name}: the path must end in .wav, .flac, .ogg, .mp3 or another suffix that "
             f"libsndfile writes, got {path.name!r}"
         )
     if subtype is None:
@@ -111,28 +142,46 @@ def save(
     subtype = subtype.upper()
     if not soundfile.check_format(container, subtype):
         known = ", ".join(soundfile.available_subtypes(container))
-        raise ValueError(f"audio.save: subtype for {suffix} must be one of {known}, got {subtype}")
-    if subtype not in _UNBOUNDED_SUBTYPES:
-        peak = float(samples.abs().max())
-        if peak > 1 and not clip:
-            raise ValueError(f"audio.save: samples must lie within ±1 (clip=False), got {peak:.4g}")
-        samples = samples.clamp(-1, 1)
-    frames = _to_file_dtype(samples.T, subtype)
+        raise ValueError(f"{name}: subtype for {suffix} must be one of {known}, got {subtype}")
+
+    written = 0
+
+    def write(audio: Tensor | np.ndarray) -> None:
+        nonlocal written
+        samples = float_audio(audio, f"{name}: audio")
+        samples = samples[None] if samples.ndim == 1 else samples
+        if samples.shape[0] != channels:
+            raise ValueError(f"{name}: audio must have {channels} channels, got {samples.shape[0]}")
+        if subtype not in _UNBOUNDED_SUBTYPES:
+            peak = float(samples.abs().max())
+            if peak > 1 and not clip:
+                raise ValueError(f"{name}: samples must lie within ±1 (clip=False), got {peak:.4g}")
+            samples = samples.clamp(-1, 1)
+        frames = _to_file_dtype(samples.T, subtype)
+        for start in range(0, len(frames), _WRITE_BLOCK):
+            file.write(frames[start : start + _WRITE_BLOCK])
+        written += len(frames)
+
     try:
         with atomic_path(path) as temporary:
             with open(temporary, "xb"):  # a missing or read-only folder is Python's own error
                 pass
             with soundfile.SoundFile(
-                os.fspath(temporary), "w", rate, samples.shape[0], subtype, format=container
+                os.fspath(temporary), "w", rate, channels, subtype, format=container
             ) as file:
-                for start in range(0, len(frames), _WRITE_BLOCK):
-                    file.write(frames[start : start + _WRITE_BLOCK])
+                yield write
+                if written == 0:
+                    raise ValueError(f"{name}: no audio was written to {path}")
     except soundfile.SoundFileError as error:
         raise ValueError(
-            f"audio.save: {container} {subtype} cannot hold {samples.shape[0]} channels "
-            f"at {rate} Hz ({error})"
+            f"{name}: {container} {subtype} cannot hold {channels} channels at {rate} Hz ({error})"
         ) from error
-    return path
+
+
+def to_pcm16(audio: Tensor | np.ndarray) -> np.ndarray:
+    """Audio as int16 of the same shape, clipped at ±1: the samples that `save` writes as PCM_16."""
+    samples = float_audio(audio, "audio.to_pcm16: audio").clamp(-1, 1)
+    return _to_file_dtype(samples, "PCM_16")
 
 
 def resample(audio: Tensor | np.ndarray, orig: int, new: int) -> Tensor:

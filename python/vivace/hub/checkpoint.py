@@ -60,16 +60,19 @@ def lazy_tensors(state_dict: Mapping[str, Tensor]) -> dict[str, LazyTensor]:
 
 
 def open_checkpoint(
-    source: Source, variant: str | None = None, use_safetensors: bool | None = None
+    source: Source,
+    variant: str | None = None,
+    use_safetensors: bool | None = None,
+    stem: str | None = None,
 ) -> dict[str, LazyTensor]:
     """The weights of a source: model.safetensors or its shards, else pytorch_model.bin or shards.
 
     variant: "fp16" means model.fp16.safetensors. use_safetensors: True for safetensors only, False
-    for `.bin` only. Raises OSError if there are no weights or a file is damaged, ValueError if a
-    `.bin` file holds anything but tensors.
+    for `.bin` only. stem: another name than "model" and "pytorch_model". Raises OSError if there
+    are no weights or a file is damaged, ValueError if a `.bin` file holds anything but tensors.
     """
-    names = [] if use_safetensors is False else [SAFETENSORS_NAME]
-    names += [] if use_safetensors else [PICKLED_NAME]
+    names = [] if use_safetensors is False else [weights_name(True, stem)]
+    names += [] if use_safetensors else [weights_name(False, stem)]
     candidates = [with_variant(name, variant) for name in names]
     for name, candidate in zip(names, candidates, strict=True):
         path = source.find(candidate)
@@ -79,6 +82,13 @@ def open_checkpoint(
         if index is not None:
             return _open_shards(source, index)
     raise OSError(f"{source.describe()} has no weights: no file named {' or '.join(candidates)}")
+
+
+def weights_name(safetensors: bool, stem: str | None = None) -> str:
+    """The name of a file of weights, with another stem than transformers' if one is given."""
+    if stem is not None:
+        return f"{stem}.safetensors" if safetensors else f"{stem}.bin"
+    return SAFETENSORS_NAME if safetensors else PICKLED_NAME
 
 
 def with_variant(filename: str, variant: str | None) -> str:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vivace._files import atomic_path
-from vivace.hub.checkpoint import PICKLED_NAME, SAFETENSORS_NAME, with_variant
+from vivace.hub.checkpoint import weights_name, with_variant
 
 
 def save_state_dict(
@@ -21,16 +21,18 @@ def save_state_dict(
     max_shard_size: int | str = "50GB",
     variant: str | None = None,
     safe_serialization: bool = True,
+    stem: str | None = None,
 ) -> list[str]:
     """Writes the tensors as transformers does; returns the names of the files written.
 
     max_shard_size: bytes, or "5GB"; beyond it the weights are split and an index is written. Shards
-    of an earlier save that are not replaced are removed. Raises OSError if writing fails.
+    of an earlier save that are not replaced are removed. stem: as for `open_checkpoint`. Raises
+    OSError if writing fails.
     """
     from huggingface_hub import split_torch_state_dict_into_shards
 
     folder = Path(folder)
-    base = SAFETENSORS_NAME if safe_serialization else PICKLED_NAME
+    base = weights_name(safe_serialization, stem)
     name = with_variant(base, variant)
     stem, _, suffix = name.rpartition(".")
     tensors = _own_memory(state_dict)

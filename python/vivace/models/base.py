@@ -53,6 +53,10 @@ class PreTrainedModel(nn.Module):
     """Base of the models. A subclass sets `config_class`, takes the configuration as the first
     argument of `__init__` and calls `self.post_init()` at its end.
 
+    `_computed_keys` is a pattern of keys that a checkpoint may hold, or lack, without a word: they
+    follow from others. `_tied_keys` maps keys to the ones whose parameter they share: they are not
+    saved, and a subclass ties them again in `tie_weights`.
+
     `_init_kwargs` names the keyword arguments of `from_pretrained` that go to `__init__`. An
     instance sets `_unloaded_prefixes` to the key prefixes of a checkpoint that it has no use for;
     they are neither read nor reported.
@@ -62,6 +66,7 @@ class PreTrainedModel(nn.Module):
     base_model_prefix: ClassVar[str] = ""
     main_input_name: ClassVar[str] = "input_ids"
     _init_kwargs: ClassVar[tuple[str, ...]] = ()
+    _computed_keys: ClassVar[str] = ""
     _unloaded_prefixes: tuple[str, ...] = ()
 
     def __init__(self, config: PreTrainedConfig) -> None:
@@ -84,6 +89,17 @@ class PreTrainedModel(nn.Module):
     def _init_weights(self, module: nn.Module) -> None:
         """Initialises the parameters of one submodule; torch's own initialisation by default."""
 
+    def tie_weights(self) -> None:
+        """Makes parameters that are one and the same share their memory again; none by default."""
+
+    def _tied_keys(self) -> dict[str, str]:
+        return {}
+
+    def _as_saved(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """A state dict as a checkpoint holds it: weight norm folded, nothing that is tied."""
+        tied = self._tied_keys()
+        return {key: value for key, value in fold_state_dict(state).items() if key not in tied}
+
     @property
     def device(self) -> torch.device:
         """The device of the first parameter."""
@@ -104,6 +120,10 @@ class PreTrainedModel(nn.Module):
             for p in self.parameters()
             if id(p) not in excluded and (p.requires_grad or not only_trainable)
         )
+
+    def _save_more(self, folder: Path) -> list[str]:
+        """Writes the files that a model has beside its weights; returns their names."""
+        return []
 
     @classmethod
     def from_pretrained(
@@ -176,6 +196,8 @@ class PreTrainedModel(nn.Module):
             model,
             base_model_prefix=cls.base_model_prefix,
             unloaded_prefixes=model._unloaded_prefixes,
+            computed_keys=cls._computed_keys,
+            tied_keys=model._tied_keys(),
             key_mapping=key_mapping,
         )
         loading.report(match, model, loaded.name_or_path or "state_dict", ignore_mismatched_sizes)
@@ -186,6 +208,7 @@ class PreTrainedModel(nn.Module):
             fresh = {key: initialised[key] for key in match.fresh()}
             weights |= loading.read_weights(fresh, model, loaded.dtype, device)
         model.load_state_dict(weights, assign=True)
+        model.tie_weights()
         # Buffers that are no part of the checkpoint.
         model.to(device=device, dtype=loaded.dtype)
         model.eval()
@@ -235,13 +258,14 @@ class PreTrainedModel(nn.Module):
         self.config.architectures = [type(self).__name__]
         self.config.dtype = self.dtype
         written = save_state_dict(
-            fold_state_dict(self.state_dict() if state_dict is None else state_dict),
+            self._as_saved(self.state_dict() if state_dict is None else state_dict),
             folder,
             max_shard_size=max_shard_size,
             variant=variant,
             safe_serialization=safe_serialization,
         )
         self.config.save_pretrained(folder)
+        written += self._save_more(folder)
         if push_to_hub:
             repo_id = kwargs.pop("repo_id", folder.resolve().name)
             push_folder(folder, repo_id, [CONFIG_NAME, *written], token=token, **kwargs)

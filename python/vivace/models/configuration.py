@@ -34,9 +34,16 @@ class PreTrainedConfig:
     field become attributes, are written to config.json too, and are set last: they override what
     `__post_init__` computed. Raises StrictDataclassFieldValidationError (a ValueError and
     TypeError) that names the field.
+
+    `attribute_map` gives fields second names. `sub_configs` names the fields that hold the
+    configuration of a part: None or a dict becomes an instance of its class. A part's class says
+    under which key of the whole it stands (`base_config_key`), and is read from there too.
     """
 
     model_type: ClassVar[str] = ""
+    base_config_key: ClassVar[str] = ""
+    attribute_map: ClassVar[dict[str, str]] = {}
+    sub_configs: ClassVar[dict[str, type["PreTrainedConfig"]]] = {}
     _field_types: ClassVar[dict[str, Any]] = {}
 
     transformers_version: str | None = None
@@ -77,10 +84,20 @@ class PreTrainedConfig:
             # JSON has no integer keys.
             self.id2label = {int(key): label for key, label in self.id2label.items()}
         self._name_or_path = str(kwargs.pop("name_or_path", ""))
+        for key, kind in self.sub_configs.items():
+            part = getattr(self, key)
+            if not isinstance(part, PreTrainedConfig):
+                setattr(self, key, kind.from_dict(part or {}))
         for key, value in kwargs.items():
             setattr(self, key, value)
 
+    def __getattr__(self, name: str) -> Any:
+        if name in type(self).attribute_map:
+            return getattr(self, type(self).attribute_map[name])
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def __setattr__(self, name: str, value: Any) -> None:
+        name = type(self).attribute_map.get(name, name)
         if name in self._field_types:
             check_field(name, value, self._field_types[name])
             if name == "dtype" and isinstance(value, str):
@@ -128,6 +145,9 @@ class PreTrainedConfig:
     def to_diff_dict(self) -> dict[str, Any]:
         """What config.json holds: `to_dict` without the base fields that have their default."""
         output = self.to_dict()
+        for key in self.sub_configs:
+            output[key] = getattr(self, key).to_diff_dict()
+            del output[key]["transformers_version"]
         del output["_name_or_path"]
         for declared in fields(PreTrainedConfig):
             if declared.name in output and output[declared.name] == _default(declared):
@@ -189,6 +209,8 @@ class PreTrainedConfig:
         """As `from_pretrained`, with the options of an opened source."""
         path = Path(source.name) if Path(source.name).is_file() else source.get(CONFIG_NAME)
         config_dict = _untag_nonfinite(read_json(path))
+        if config_dict.get("model_type") != cls.model_type:
+            config_dict = config_dict.get(cls.base_config_key) or config_dict
         found = config_dict.get("model_type", cls.model_type)
         if found != cls.model_type:
             logger.warning(
@@ -259,6 +281,8 @@ def _dtype_named(name: str) -> torch.dtype:
 
 def _plain(value: Any) -> Any:
     """Containers as JSON has them, dtypes by name."""
+    if isinstance(value, PreTrainedConfig):
+        return value.to_dict()
     if isinstance(value, torch.dtype):
         return str(value).removeprefix("torch.")
     if isinstance(value, (list, tuple)):

@@ -82,13 +82,17 @@ def match_keys(
     *,
     base_model_prefix: str = "",
     unloaded_prefixes: tuple[str, ...] = (),
+    computed_keys: str = "",
+    tied_keys: Mapping[str, str] | None = None,
     key_mapping: Mapping[str, str] | None = None,
 ) -> Match:
     """Finds the model's keys in a checkpoint.
 
     key_mapping: regular expressions and replacements for the checkpoint's keys, applied in order.
-    Keys under `unloaded_prefixes` are dropped silently. Raises ValueError if a checkpoint that is
-    not empty has nothing for this model, or if two keys get one name.
+    Keys under `unloaded_prefixes` are dropped silently, and so are those that match the pattern
+    `computed_keys`. Where `tied_keys` names a key's source, the source is what it gets. Raises
+    ValueError if a checkpoint that is not empty has nothing for this model, or if two keys get one
+    name.
     """
     wanted = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     named: dict[str, LazyTensor] = {}
@@ -102,12 +106,16 @@ def match_keys(
     match = Match()
     for key, tensor in match_weight_norm(named, wanted).items():
         if key not in wanted:
-            if not key.startswith(unloaded_prefixes):
+            known = re.fullmatch(computed_keys, key) if computed_keys else None
+            if not known and not key.startswith(unloaded_prefixes):
                 match.unexpected.add(key)
         elif tensor.shape != wanted[key]:
             match.mismatched.add((key, tensor.shape, wanted[key]))
         else:
             match.found[key] = tensor
+    for key, source in (tied_keys or {}).items():
+        if source in match.found:
+            match.found[key] = match.found[source]
     match.missing = set(wanted) - set(match.found) - {key for key, _, _ in match.mismatched}
     if tensors and len(match.missing) == len(wanted) > 0:
         raise ValueError(

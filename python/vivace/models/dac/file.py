@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from vivace._files import atomic_path
-from vivace.models.dac import npy
+from vivace.models import npy
 
 if TYPE_CHECKING:
     from vivace.models.dac.model import DacModel

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vivace.models.dac import npy
+from vivace.models import npy
 
 CONTENT: dict[str, Any] = {
     "codes": np.arange(24, dtype=np.uint16).reshape(2, 3, 4),
@@ -251,3 +251,44 @@ def test_every_truncation_and_random_damage_is_a_value_error() -> None:
         except ValueError:
             pass
     assert survived < 2000  # damage to array data and key names is not seen here
+
+
+ARRAYS = [np.arange(12, dtype=d).reshape(3, 4) for d in ("u1", "<i2", ">u2", "i8", "f4", ">f8")]
+ARRAYS += [np.array([True, False]), np.array(7), np.zeros((2, 0, 3), np.int32), ARRAYS[3][:, ::2]]
+
+
+@pytest.mark.parametrize("array", [*ARRAYS, ARRAYS[3].T])
+def test_arrays(array: np.ndarray) -> None:
+    found = npy.parse_array(saved(array))
+    assert found.dtype == array.dtype.newbyteorder("=")
+    assert np.array_equal(found, array)
+    assert found.flags.owndata
+    assert found.flags.c_contiguous
+
+
+def claims(**fields: Any) -> bytes:
+    header = {"descr": "<i8", "fortran_order": False, "shape": (2,), **fields}
+    text = str(header).encode()
+    return npy.MAGIC + b"\x01\x00" + struct.pack("<H", len(text)) + text + bytes(16)
+
+
+@pytest.mark.parametrize(
+    ("data", "match"),
+    [
+        (saved(CONTENT), "dtype 'O' is not allowed"),
+        (saved(np.array(["a"])), "dtype 'U1' is not allowed"),
+        (saved(np.zeros(2, [("a", "i4")])), "is not allowed"),
+        (saved(np.zeros(2, complex)), "dtype 'c16' is not allowed"),
+        (claims(shape=(1 << 60,)), "has 16 bytes of data"),
+        (claims(shape=(-1, -2)), "impossible array shape"),
+        (claims(shape=2), "expected a tuple"),
+        (claims(descr=3), "dtype '3' is not allowed"),
+        (claims(descr=""), "is not allowed"),
+        (claims(more=1), "not what np.save writes"),
+        (claims() + b"x", "has 17 bytes of data"),
+        (b"PK\x03\x04", "magic"),
+    ],
+)
+def test_files_that_hold_no_numbers(data: bytes, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        npy.parse_array(data)

@@ -1,4 +1,4 @@
-"""Reads a dict of arrays and plain values from the .npy file that np.save makes of it.
+"""Reads the .npy file that np.save makes of an array, or of a dict of arrays and plain values.
 
 np.save pickles such a dict. Nothing is unpickled here: a small machine interprets the few opcodes
 that np.save emits, "constructs" only the three records below, and calls nothing that the file
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["MAGIC", "parse"]
+__all__ = ["MAGIC", "parse", "parse_array"]
 
 MAGIC = b"\x93NUMPY"
 
@@ -25,6 +25,7 @@ _MAX_HEADER_BYTES = 4096
 _MAX_OPCODES = 20_000  # np.save needs about 150 for a .dac file
 _MAX_DIMENSIONS = 8
 _ARRAY_KIND = re.compile(r"[iuf][1248]|b1")
+_HEADER_KEYS = {"descr", "fortran_order", "shape"}
 
 _CONSTANTS: dict[str, Any] = {
     "NONE": None,
@@ -91,8 +92,30 @@ def parse(data: bytes) -> dict[str, Any]:
         raise ValueError(f"damaged pickle ({type(error).__name__}: {error})") from error
 
 
+def parse_array(data: bytes) -> np.ndarray:
+    """The array of numbers in the bytes of a .npy file.
+
+    Raises ValueError saying what is wrong with a file of any other content.
+    """
+    header, content = _header(data)
+    descr = header["descr"]
+    if not isinstance(descr, str) or descr[:1] not in tuple("<>|="):
+        raise ValueError(f"an array of dtype {str(descr)[:20]!r} is not allowed")
+    return _numeric(
+        _Dtype(descr[1:], descr[0]), header["shape"], header["fortran_order"] is True, content
+    )
+
+
 def _payload(data: bytes) -> bytes:
     """What follows the .npy header, which must announce one Python object."""
+    header, content = _header(data)
+    if header != {"descr": "|O", "fortran_order": False, "shape": ()}:
+        raise ValueError(f"the .npy file holds no single object: {str(header)[:100]}")
+    return content
+
+
+def _header(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """The .npy header and what follows it."""
     if data[:6] != MAGIC:
         raise ValueError("not a .npy file: the magic bytes are missing")
     if len(data) < 12:
@@ -105,11 +128,11 @@ def _payload(data: bytes) -> bytes:
         raise ValueError(f"truncated or oversized .npy header ({length} bytes)")
     try:
         header = ast.literal_eval(data[start : start + length].decode("latin-1").strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise ValueError("unreadable .npy header") from error
-    if header != {"descr": "|O", "fortran_order": False, "shape": ()}:
-        raise ValueError(f"the .npy file holds no single object: {str(header)[:100]}")
-    return data[start + length :]
+    if not isinstance(header, dict) or header.keys() != _HEADER_KEYS:
+        raise ValueError(f"the .npy header is not what np.save writes: {str(header)[:100]}")
+    return header, data[start + length :]
 
 
 def _run(payload: bytes) -> Any:
