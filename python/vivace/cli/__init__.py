@@ -1,18 +1,32 @@
 """The `vivace` command. Torch and everything else heavy is imported inside the commands."""
 
 import json
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 import vivace
-from vivace.cli import dac
+from vivace.cli import audioldm, bark, dac
 
 __all__ = ["app", "main"]
+
+
+class _TwoWords(TyperGroup):
+    """Commands may have names of two words beside one that takes free text after the first word."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The longest name that the arguments begin with."""
+        both = " ".join(args[:2])
+        if self.get_command(ctx, both) is not None:
+            args = [both, *args[2:]]
+        return super().resolve_command(ctx, args)
+
 
 # Without rich, help takes half the time and reads the same in a pipe.
 app = typer.Typer(
     name="vivace",
+    cls=_TwoWords,
     help="Neural audio codecs and generation from the command line.",
     add_completion=False,
     no_args_is_help=True,
@@ -20,6 +34,9 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(dac.app, name="dac")
+app.command("bark")(bark.speak)
+app.command("bark voices")(bark.voices)
+app.command("audioldm")(audioldm.generate)
 
 
 def _print_version(wanted: bool) -> None:
