@@ -81,8 +81,9 @@ struct Member {
 };
 
 // Whether calls that follow each other should start threads at all. Where other processes hold the
-// cores, a team waits for whoever was put aside, at every step anew: once its threads have slept
-// for half of a call, one thread alone would have been as fast. The next calls are such, 8 at
+// cores, a team waits for whoever was put aside, at every step anew: where its threads have slept
+// for half of a call, one thread alone would have been as fast. After two such calls in a row (one
+// may follow another library's threads, which spin for a while) the next calls are alone, 4 at
 // first, up to 64 where it happens again and again. Results do not depend on it.
 class Patience {
  public:
@@ -93,17 +94,19 @@ class Patience {
 
   void note(std::int64_t slept, std::int64_t elapsed, int size) {
     if (2 * slept < elapsed * (size - 1)) {
+      bad_.store(0, std::memory_order_relaxed);
       next_.store(kFew, std::memory_order_relaxed);
       return;
     }
+    if (bad_.fetch_add(1, std::memory_order_relaxed) + 1 < kBad) return;
     const int calls = next_.load(std::memory_order_relaxed);
     left_.store(calls, std::memory_order_relaxed);
     next_.store(calls < kMany ? 2 * calls : kMany, std::memory_order_relaxed);
   }
 
  private:
-  static constexpr int kFew = 8, kMany = 64;
-  std::atomic<int> left_{0}, next_{kFew};
+  static constexpr int kBad = 2, kFew = 4, kMany = 64;
+  std::atomic<int> bad_{0}, left_{0}, next_{kFew};
 };
 
 // f(member) on each of at most `threads` threads. f must not throw.

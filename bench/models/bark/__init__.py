@@ -15,6 +15,7 @@ from bench.case import DTYPES, Case, Options, Variant, precision
 from bench.models.bark.cost import codec_cost, pass_cost, token_cost
 from bench.models.bark.peers import TheirCodec, TheirFine, TheirPrefill, TheirToken
 from bench.models.bark.weights import SIZES, codec, part
+from bench.models.bark.whole import whole
 from vivace.models.bark.gpt import BarkCausalModel
 from vivace.ops.sample import sample
 
@@ -26,7 +27,7 @@ Call = Callable[[], Tensor]
 
 
 def cases(options: Options, note: Callable[[str], None]) -> Iterator[Case]:
-    """bark_<size>/<stage>_token, /<stage>_prefill, /fine_pass; bark/codec."""
+    """bark_<size>/<stage>_token, /<stage>_prefill, /fine_pass, /whole; bark/codec."""
     for dtype in options.dtypes or _DTYPES:
         if options.wants("bark/codec/10s"):
             yield _codec(dtype, options, note)
@@ -41,6 +42,8 @@ def cases(options: Options, note: Callable[[str], None]) -> Iterator[Case]:
                         yield make(id, stage, model, dtype, note)
             if options.wants(f"{size}/fine_pass"):
                 yield _fine(size, dtype, options, note)
+            if options.wants(f"{size}/whole") and not options.quick:
+                yield whole(size, dtype, options, note)
 
 
 class _Token:
