@@ -188,6 +188,8 @@ def test_half_precision(pipelines: tuple[Any, Any], fresh: Any) -> None:
     fresh.to(torch.bfloat16)
     latents = fresh("a", generator=generator(), output_type="latent", **SHORT).audios
     assert latents.dtype == torch.float32
+    weight = fresh.unet.conv_in.weight
+    assert weight.is_contiguous(memory_format=torch.channels_last)
     audio = fresh("a", generator=generator(), **SHORT).audios
     assert audio.dtype == np.float32
     noise = np.square(audio - exact).mean() / np.square(exact).mean()
@@ -241,7 +243,6 @@ def test_shims(ours: Any) -> None:
             "must have the same shape",
         ),
     ],
-    ids=str,
 )
 def test_refusals(ours: Any, kwargs: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):

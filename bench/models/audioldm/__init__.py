@@ -148,9 +148,6 @@ def _whole(dtype: str, options: Options, note: Callable[[str], None]) -> Case:
         tokenizer=_Tokens(),  # type: ignore[arg-type]
         scheduler=schedulers.DDIMScheduler(**settings),
     )
-    if dtype != "float32":
-        pipe.unet.to(memory_format=torch.channels_last)
-        pipe.vae.to(memory_format=torch.channels_last)
     pipe.set_progress_bar_config(disable=True)
     variants = [Variant("vivace", partial(_sound, pipe))]
     try:

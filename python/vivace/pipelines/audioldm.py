@@ -104,6 +104,7 @@ class AudioLDMPipeline(AudioInputs):
         `callback_steps`. output_type: "np", "pt" (on the CPU), "latent" or "mel" (on the device).
         cross_attention_kwargs has no effect. Raises ValueError and TypeError.
         """
+        self._lay_out()
         if audio_length_in_s is None:
             audio_length_in_s = self.unet.config.sample_size * self.vae_scale_factor * self._hop_s
         batch, count, guided = self._check(
@@ -208,6 +209,14 @@ class AudioLDMPipeline(AudioInputs):
     def _wide(self) -> torch.dtype:
         """What latents are kept in: schedules lose too much in half precision."""
         return torch.promote_types(self.unet.dtype, torch.float32)
+
+    def _lay_out(self) -> None:
+        """Half-precision convolutions are faster with the channels last; results are the same."""
+        for model in (self.unet, self.vae):
+            half = model.dtype in (torch.bfloat16, torch.float16)
+            first = next((p for p in model.parameters() if p.ndim == 4), None)
+            if half and first is not None and not _channels_last(first):
+                model.to(memory_format=torch.channels_last)
 
     def _check(
         self,
@@ -344,6 +353,10 @@ class AudioLDMPipeline(AudioInputs):
         if output_type == "np":
             audio = audio.numpy()
         return AudioPipelineOutput(audios=audio) if return_dict else (audio,)
+
+
+def _channels_last(weight: Tensor) -> bool:
+    return weight.is_contiguous(memory_format=torch.channels_last)
 
 
 def _samples(vocoder: Any, frames: int) -> int:
