@@ -150,3 +150,29 @@ def test_weights_in_8_bits(models: tuple[Any, Any], tmp_path: Path) -> None:
     assert 0 < float(error) < 0.05
     text = torch.randint(0, 1000, (1, 256))
     assert rounded.generate(text, semantic_max_new_tokens=6).shape[1] > 0
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("rows", [40, 1056, 1100])
+def test_embeddings_of_another_size(models: tuple[Any, Any], rows: int) -> None:
+    """Old rows stay, new ones are (all but) transformers' mean, tied heads follow."""
+    import copy
+
+    theirs, ours = (copy.deepcopy(model.fine_acoustics) for model in models)
+    for each in (theirs, ours):
+        each.resize_token_embeddings(rows)
+        assert each.config.output_vocab_size == rows
+    for mine, other in zip(ours.input_embeds_layers, theirs.input_embeds_layers, strict=True):
+        assert mine.weight.shape == other.weight.shape == (rows, 32)
+        torch.testing.assert_close(mine.weight, other.weight, rtol=0, atol=1e-3)
+    assert ours.lm_heads[2].weight is ours.input_embeds_layers[3].weight
+    codes = torch.randint(0, min(rows, 1056), (1, 9, 8))
+    torch.testing.assert_close(ours(3, codes).logits, theirs(3, codes).logits, rtol=0, atol=0.05)
+    causal = copy.deepcopy(models[1].semantic)
+    before = causal.input_embeds_layer.weight[:40].clone()
+    causal.resize_token_embeddings(rows, pad_to_multiple_of=64)
+    assert causal.input_embeds_layer.num_embeddings == -(-rows // 64) * 64
+    assert torch.equal(causal.input_embeds_layer.weight[:40], before)
+    assert causal.resize_token_embeddings() is causal.input_embeds_layer
+    with pytest.raises(ValueError, match="must be >= 1, got 0"):
+        causal.resize_token_embeddings(0)

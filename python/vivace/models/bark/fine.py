@@ -22,6 +22,7 @@ from vivace.models.bark.history import Histories
 from vivace.models.bark.layers import BarkBlock, additive_mask
 from vivace.models.bark.outputs import MaskedLMOutput
 from vivace.models.bark.sampling import Noise, check_fixed
+from vivace.nn.resize import resized_embedding
 from vivace.ops.sample import sample
 
 # Other stages' settings, which transformers ignores here: the temperature alone decides.
@@ -84,6 +85,29 @@ class BarkFineModel(BarkPreTrainedModel):
     def set_output_embeddings(self, new_output_embeddings: nn.ModuleList) -> None:
         """Replaces the heads."""
         self.lm_heads = new_output_embeddings
+
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
+    ) -> nn.ModuleList:
+        """All embeddings, and the heads that share their memory, with `new_num_tokens` rows; see
+        `BarkCausalModel`. Heads of their own (tie_word_embeddings=False) stay as they are."""
+        if new_num_tokens is None and pad_to_multiple_of is None:
+            return self.input_embeds_layers
+        config = self.config
+        rows = config.input_vocab_size if new_num_tokens is None else new_num_tokens
+        std = config.initializer_range
+        resized = [
+            resized_embedding(old, rows, pad_to_multiple_of, mean_resizing, std)
+            for old in self.input_embeds_layers
+            if isinstance(old, nn.Embedding)
+        ]
+        self.input_embeds_layers = nn.ModuleList(resized)
+        self.tie_weights()
+        config.input_vocab_size = config.output_vocab_size = resized[0].num_embeddings
+        return self.input_embeds_layers
 
     def forward(
         self,

@@ -12,6 +12,7 @@ from vivace.models.bark.outputs import CausalLMOutputWithPast
 from vivace.models.base import PreTrainedConfig, PreTrainedModel
 from vivace.nn.kv_cache import KVCache
 from vivace.nn.quantize import round_to_int8_
+from vivace.nn.resize import resized_embedding
 from vivace.ops.gpt_decode_step import ABSENT, DecodeWeights, gpt_decode_step
 
 
@@ -62,6 +63,24 @@ class BarkCausalModel(BarkPreTrainedModel):
 
     def get_output_embeddings(self) -> None:
         """None: the head must never be tied to the embeddings."""
+
+    def resize_token_embeddings(
+        self,
+        new_num_tokens: int | None = None,
+        pad_to_multiple_of: int | None = None,
+        mean_resizing: bool = True,
+    ) -> nn.Embedding:
+        """The token embedding with `new_num_tokens` rows, of which new ones are the mean of the
+        old, or random; without a number the one that is there. The head stays as it is."""
+        if new_num_tokens is None and pad_to_multiple_of is None:
+            return self.input_embeds_layer
+        rows = self.config.input_vocab_size if new_num_tokens is None else new_num_tokens
+        std = self.config.initializer_range
+        self.input_embeds_layer = resized_embedding(
+            self.input_embeds_layer, rows, pad_to_multiple_of, mean_resizing, std
+        )
+        self.config.input_vocab_size = self.input_embeds_layer.num_embeddings
+        return self.input_embeds_layer
 
     def blocks(self) -> list[BarkBlock]:
         """The layers in their order."""
