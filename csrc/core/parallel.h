@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where threads are started, here and in core/team.h. OpenMP, so that torch's pool is reused, not doubled.
+// Where threads are started, here and in core/team.h. OpenMP, so that torch's pool is reused, not
+// doubled.
 #pragma once
 
 #include <cstdint>
