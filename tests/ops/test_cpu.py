@@ -57,9 +57,16 @@ def _own(op: _dispatch.Op, args: tuple[Any, ...]) -> tuple[Any, ...]:
     """The arguments with copies of those that the op writes to: callers at once share none."""
     schema = getattr(torch.ops.vivace, op.name).default._schema
     return tuple(
-        a.clone() if formal.alias_info is not None and formal.alias_info.is_write else a
+        _copy(a) if formal.alias_info is not None and formal.alias_info.is_write else a
         for a, formal in zip(args, schema.arguments, strict=False)
     )
+
+
+def _copy(x: Tensor) -> Tensor:
+    """A copy that torch's threads have no part in: they do not survive a fork."""
+    copy = torch.empty_like(x)
+    ctypes.memmove(copy.data_ptr(), x.contiguous().data_ptr(), x.nbytes)
+    return copy
 
 
 def _forced(op: _dispatch.Op, args: tuple[Any, ...]) -> list[Tensor]:

@@ -42,13 +42,8 @@ _HUGE = "matters from 2^28 samples per row on, which no test can hold"
 _LONGER = r"^ *(const )?\w+ \w+(\[[\w:]+\])?\[[35]\]"
 
 RULES = (
-    Rule(".cu", r"return !?[tv] \|\| \([tv]->", _CHECKS),
-    Rule(".cu", r"return v\.ndim == 1 &&", _CHECKS),
-    Rule(".cu", r"\(dtype == DType::k\w+ && products ==", _CHECKS),
     Rule("residual_unit.cu", r"t\.data\) % 16 == 0 &&|t\.shape\[0\] == 1 \|\|", _CHECKS),
     Rule("conv1d.cu", r"residual->stride\[0\] : 0", "read where there is a residual", ": 1,"),
-    Rule("conv1d.cu", r"\(t\.stride\[2\] == 1 \|\|", _CHECKS),
-    Rule("rvq_encode.cu", r"t\.dtype != dtype|int i = 0;$|shape\[i\+\+\] != size", _CHECKS),
     Rule("", r"^ *(const )?(?!T )\w+ \w+(\[[\w:]+\])?\[[24]\]( =|;)", "room to spare", _LONGER),
     Rule("rvq_decode.cu", r"constexpr int (kBooks|kThreads) =", _SPEED),
     Rule("rvq_decode.cu", r"for \(int begin = 0;", "one more step, that both loops leave", "<="),
