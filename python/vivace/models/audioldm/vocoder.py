@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize
 
 from vivace.models.audioldm.vocoder_config import SpeechT5HifiGanConfig
 from vivace.models.audioldm.vocoder_layers import (
@@ -18,13 +17,14 @@ from vivace.models.audioldm.vocoder_layers import (
     run_conv_transpose,
 )
 from vivace.models.base import PreTrainedModel
-from vivace.nn.geometry import convolutions, through
+from vivace.nn.geometry import through
+from vivace.nn.weight_norm import WeightNormed
 
 # The last leaky ReLU has torch's slope, whatever the configuration says: so it was trained.
 _LAST_SLOPE = 0.01
 
 
-class SpeechT5HifiGan(PreTrainedModel):
+class SpeechT5HifiGan(WeightNormed, PreTrainedModel):
     """HiFi-GAN's generator.
 
     A new model is in training mode and has random weights that are nearly silent. Raises ValueError
@@ -139,27 +139,6 @@ class SpeechT5HifiGan(PreTrainedModel):
             span = min(s[0] for s in spans), max(s[1] for s in spans)
             span = inputs_of(upsampler, span)
         return inputs_of(self.conv_pre, span)
-
-    def apply_weight_norm(self) -> None:
-        """Reparametrises every convolution as g · v / ‖v‖ for training (arXiv:1602.07868).
-
-        Raises ValueError if one is reparametrised already: a second time would break the model.
-        """
-        modules = list(convolutions(self))
-        for module in modules:
-            if parametrize.is_parametrized(module, "weight"):
-                raise ValueError(f"apply_weight_norm: 'weight' is parametrised already in {module}")
-        for module in modules:
-            parametrizations.weight_norm(module)
-
-    def remove_weight_norm(self) -> None:
-        """Folds `apply_weight_norm` back; ValueError where a convolution has no weight norm."""
-        modules = list(convolutions(self))
-        for module in modules:
-            if not parametrize.is_parametrized(module, "weight"):
-                raise ValueError(f"weight_norm of 'weight' not found in {module}")
-        for module in modules:
-            parametrize.remove_parametrizations(module, "weight")
 
 
 def _check(config: SpeechT5HifiGanConfig) -> None:

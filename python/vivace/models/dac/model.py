@@ -12,7 +12,6 @@ from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations, parametrize
 
 from vivace.generation.graph import Graphs
 from vivace.models.base import PreTrainedModel
@@ -30,15 +29,16 @@ from vivace.models.dac.streaming import (
 )
 from vivace.models.outputs import Deferred
 from vivace.nn.flow import FULL, Full, Ragged
-from vivace.nn.geometry import InputError, check_lengths, convolutions, mask_lengths, through
+from vivace.nn.geometry import InputError, check_lengths, mask_lengths, through
 from vivace.nn.snake1d import Snake1d
+from vivace.nn.weight_norm import WeightNormed
 
 _Half = TypeVar("_Half", DacEncoder, DacDecoder)
 # loss, quantized_representation, audio_codes, projected_latents, code_lengths
 _Encoded = tuple[Tensor, Any, Tensor, Tensor, Tensor | None]
 
 
-class DacPreTrainedModel(PreTrainedModel):
+class DacPreTrainedModel(WeightNormed, PreTrainedModel):
     """Initialisation and weight norm, which transformers keeps in a class of this name."""
 
     config_class = DacConfig
@@ -59,27 +59,6 @@ class DacPreTrainedModel(PreTrainedModel):
             module.reset_parameters()
         elif isinstance(module, nn.Embedding):
             nn.init.normal_(module.weight, std=0.02)
-
-    def apply_weight_norm(self) -> None:
-        """Reparametrises every convolution as g · v / ‖v‖ for training (arXiv:1602.07868).
-
-        Raises ValueError if one is reparametrised already: a second time would break the model.
-        """
-        modules = list(convolutions(self))
-        for module in modules:
-            if parametrize.is_parametrized(module, "weight"):
-                raise ValueError(f"apply_weight_norm: 'weight' is parametrised already in {module}")
-        for module in modules:
-            parametrizations.weight_norm(module)
-
-    def remove_weight_norm(self) -> None:
-        """Folds `apply_weight_norm` back; ValueError where a convolution has no weight norm."""
-        modules = list(convolutions(self))
-        for module in modules:
-            if not parametrize.is_parametrized(module, "weight"):
-                raise ValueError(f"weight_norm of 'weight' not found in {module}")
-        for module in modules:
-            parametrize.remove_parametrizations(module, "weight")
 
 
 class DacModel(DacPreTrainedModel):
